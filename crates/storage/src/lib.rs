@@ -1,1 +1,27 @@
-//! hs-storage
+//! Everything that touches the database. No other crate names `sqlx`.
+//!
+//! Start with [`Store`]: it hands out a [`Reader`] (cannot write) and a [`Txn`] (can). Functions for one family of tables
+//! stand in one file as methods of those two. Events go in through [`append`], which batches.
+//!
+//! Invariants:
+//! - Whatever clients or followers must hear of takes a position in the [`log`], at the very end of its transaction.
+//! - News goes out only after commit, and by itself: whoever writes cannot forget to notify.
+//! - The caller opens and commits, so that one action is one transaction; no function here takes a second connection.
+
+pub mod append;
+pub mod error;
+mod event_cache;
+pub mod events;
+pub mod leases;
+pub mod log;
+pub mod membership;
+pub mod nids;
+pub mod rooms;
+pub mod state_groups;
+pub mod store;
+pub mod tail;
+pub mod txn;
+
+pub use error::StorageError;
+pub use store::{Store, StoreOptions};
+pub use txn::{Reader, Txn};

@@ -1,0 +1,120 @@
+//! Positions in the log, and the tokens clients hold that stand for them.
+//!
+//! The log is one sequence of positions without gaps. Positions become visible in order: who has read up to `n` never
+//! later finds something new at or below `n`. So one number says everything about how far a client has read.
+
+use std::{fmt, str::FromStr};
+
+/// A position in the log. Positions start at 1; 0 means "before everything".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(pub i64);
+
+impl Position {
+    /// Before the first entry.
+    pub const START: Self = Self(0);
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The text is not a token of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidToken;
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this token was not issued by this server")
+    }
+}
+
+impl std::error::Error for InvalidToken {}
+
+/// What `/sync` hands out as `next_batch`: everything up to a position of the log (`s12`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamToken(pub Position);
+
+impl fmt::Display for StreamToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+impl FromStr for StreamToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        text.strip_prefix('s').and_then(parse_number).map(|n| Self(Position(n))).ok_or(InvalidToken)
+    }
+}
+
+/// A place between two events of a room: after everything up to a position of the log (`s12`), or after the event
+/// with this depth and position in the order of the graph (`t4-12`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoomStreamToken {
+    /// Between positions of the log.
+    Stream(Position),
+    /// Between events in topological order. Backfilled events have negative positions.
+    Topological {
+        /// `depth` of the event before this place.
+        depth: i64,
+        /// The event's stream ordering, which breaks ties between equal depths.
+        position: Position,
+    },
+}
+
+impl fmt::Display for RoomStreamToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(position) => write!(f, "s{position}"),
+            Self::Topological { depth, position } => write!(f, "t{depth}-{position}"),
+        }
+    }
+}
+
+impl FromStr for RoomStreamToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        if let Some(rest) = text.strip_prefix('t') {
+            let (depth, position) = rest.split_once('-').ok_or(InvalidToken)?;
+            let depth = parse_number(depth).ok_or(InvalidToken)?;
+            let position = match position.strip_prefix('-') {
+                Some(negative) => -parse_number(negative).ok_or(InvalidToken)?,
+                None => parse_number(position).ok_or(InvalidToken)?,
+            };
+            return Ok(Self::Topological { depth, position: Position(position) });
+        }
+        StreamToken::from_str(text).map(|token| Self::Stream(token.0))
+    }
+}
+
+/// Digits only: `i64::from_str` alone would also take `+5` and let two spellings name one token.
+fn parse_number(text: &str) -> Option<i64> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_a_round_trip() {
+        for text in ["s0", "s12", "t4-12", "t4--12"] {
+            let token: RoomStreamToken = text.parse().expect("a valid token");
+            assert_eq!(token.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn foreign_tokens_are_refused() {
+        for text in ["", "s", "12", "s-1", "s+1", "t4", "t-4-1", "s99999999999999999999", "s1_2", "x1"] {
+            assert!(text.parse::<RoomStreamToken>().is_err(), "{text} was accepted");
+        }
+    }
+}

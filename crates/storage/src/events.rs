@@ -1,0 +1,306 @@
+//! Events: the columns beside their JSON, and the JSON.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hs_model::{
+    ids::{DeviceNid, EventNid, RoomNid, SlotNid, StateGroupNid, UserNid},
+    records::{EventRecord, Outcome, TransactionRef},
+    stream::Position,
+};
+use ruma::{EventId, OwnedEventId};
+
+use crate::{
+    Reader,
+    error::{Result, StorageError},
+};
+
+/// Which way a list of events runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+/// A place in the topological order of a room: after the event with this depth and position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The event's depth.
+    pub depth: i64,
+    /// Its stream ordering.
+    pub position: Position,
+}
+
+impl Reader {
+    /// Events by number. Those that are not stored are missing in the answer.
+    pub async fn find_events(&mut self, nids: &[EventNid]) -> Result<HashMap<EventNid, Arc<EventRecord>>> {
+        let store = self.store();
+        let mut found = HashMap::with_capacity(nids.len());
+        let mut unknown = Vec::new();
+        for nid in nids {
+            match store.event_cache().get(*nid) {
+                Some(event) => {
+                    found.insert(*nid, event);
+                }
+                None => unknown.push(nid.0),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        // Read before the rows: an entry made stale by a redaction meanwhile must not be put into the cache.
+        let epoch = store.event_cache().epoch();
+        let rows = sqlx::query!(
+            r#"SELECT e.event_nid, e.event_id, e.room_nid, e.sender_nid, u.user_id AS sender, t.event_type,
+                 s.state_key AS "state_key?", e.slot_nid, e.stream_position, e.depth, e.origin_server_ts, e.state_before,
+                 e.outcome, e.redacted_by, e.txn_device_nid, e.txn_id, j.json
+             FROM events e
+             JOIN event_json j USING (event_nid)
+             JOIN users u ON u.user_nid = e.sender_nid
+             JOIN event_types t USING (type_nid)
+             LEFT JOIN state_slots s ON s.slot_nid = e.slot_nid
+             WHERE e.event_nid = ANY($1)"#,
+            &unknown
+        )
+        .fetch_all(self.conn())
+        .await?;
+        for row in rows {
+            let nid = EventNid(row.event_nid);
+            let wrong =
+                |column| StorageError::Inconsistent { table: "events", column, row: nid.0.to_string() };
+            let record = Arc::new(EventRecord {
+                nid,
+                event_id: row.event_id.try_into().map_err(|_| wrong("event_id"))?,
+                room: RoomNid(row.room_nid),
+                sender_nid: UserNid(row.sender_nid),
+                sender: row.sender.try_into().map_err(|_| wrong("sender_nid"))?,
+                event_type: row.event_type.into(),
+                state_key: row.state_key.map(Into::into),
+                slot: row.slot_nid.map(SlotNid),
+                position: row.stream_position.map(Position),
+                depth: row.depth,
+                origin_server_ts: row.origin_server_ts,
+                state_before: row.state_before.map(StateGroupNid),
+                outcome: Outcome::from_code(row.outcome).ok_or_else(|| wrong("outcome"))?,
+                redacted_by: row.redacted_by.map(EventNid),
+                redacts: None,
+                transaction: row.txn_device_nid.zip(row.txn_id).map(|(device, txn_id)| TransactionRef {
+                    device: DeviceNid(device),
+                    txn_id: txn_id.into(),
+                }),
+                json: row.json.into(),
+            });
+            store.event_cache().insert_read(&record, epoch);
+            found.insert(nid, record);
+        }
+        Ok(found)
+    }
+
+    /// Events by number, in the order asked for, leaving out those that are not stored.
+    pub async fn list_events(&mut self, nids: &[EventNid]) -> Result<Vec<Arc<EventRecord>>> {
+        let found = self.find_events(nids).await?;
+        Ok(nids.iter().filter_map(|nid| found.get(nid).cloned()).collect())
+    }
+
+    /// One event by its id.
+    pub async fn find_event(&mut self, event_id: &EventId) -> Result<Option<Arc<EventRecord>>> {
+        let Some(nid) = self.find_event_nids(&[event_id]).await?.into_values().next() else {
+            return Ok(None);
+        };
+        Ok(self.find_events(&[nid]).await?.remove(&nid))
+    }
+
+    /// The numbers of those of the events that are stored.
+    pub async fn find_event_nids(
+        &mut self,
+        event_ids: &[&EventId],
+    ) -> Result<HashMap<OwnedEventId, EventNid>> {
+        let ids: Vec<String> = event_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let rows = sqlx::query!("SELECT event_id, event_nid FROM events WHERE event_id = ANY($1)", &ids)
+            .fetch_all(self.conn())
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                let nid = EventNid(row.event_nid);
+                let id = row.event_id.try_into().map_err(|_| StorageError::Inconsistent {
+                    table: "events",
+                    column: "event_id",
+                    row: nid.0.to_string(),
+                })?;
+                Ok((id, nid))
+            })
+            .collect()
+    }
+
+    /// The event that a device sent in a room under a transaction id.
+    pub async fn find_event_by_transaction(
+        &mut self,
+        room: RoomNid,
+        device: DeviceNid,
+        txn_id: &str,
+    ) -> Result<Option<OwnedEventId>> {
+        let id = sqlx::query_scalar!(
+            "SELECT event_id FROM events WHERE txn_device_nid = $1 AND room_nid = $2 AND txn_id = $3",
+            device.0,
+            room.0,
+            txn_id
+        )
+        .fetch_optional(self.conn())
+        .await?;
+        id.map(|id| {
+            id.try_into().map_err(|_| StorageError::Inconsistent {
+                table: "events",
+                column: "event_id",
+                row: txn_id.to_owned(),
+            })
+        })
+        .transpose()
+    }
+
+    /// Accepted events of a room in topological order, between two places (each exclusive towards the past and
+    /// inclusive towards the future: a place stands after its event).
+    pub async fn list_timeline(
+        &mut self,
+        room: RoomNid,
+        after: Option<Place>,
+        until: Option<Place>,
+        order: Order,
+        limit: i64,
+    ) -> Result<Vec<EventNid>> {
+        let low = after.unwrap_or(Place { depth: -1, position: Position(i64::MIN) });
+        let high = until.unwrap_or(Place { depth: i64::MAX, position: Position(i64::MAX) });
+        let nids = match order {
+            Order::Forward => {
+                sqlx::query_scalar!(
+                    "SELECT event_nid FROM events
+                     WHERE room_nid = $1 AND outcome = 0 AND stream_position IS NOT NULL
+                       AND (depth, stream_position) > ($2, $3) AND (depth, stream_position) <= ($4, $5)
+                     ORDER BY depth, stream_position
+                     LIMIT $6",
+                    room.0,
+                    low.depth,
+                    low.position.0,
+                    high.depth,
+                    high.position.0,
+                    limit
+                )
+                .fetch_all(self.conn())
+                .await?
+            }
+            Order::Backward => {
+                sqlx::query_scalar!(
+                    "SELECT event_nid FROM events
+                     WHERE room_nid = $1 AND outcome = 0 AND stream_position IS NOT NULL
+                       AND (depth, stream_position) > ($2, $3) AND (depth, stream_position) <= ($4, $5)
+                     ORDER BY depth DESC, stream_position DESC
+                     LIMIT $6",
+                    room.0,
+                    low.depth,
+                    low.position.0,
+                    high.depth,
+                    high.position.0,
+                    limit
+                )
+                .fetch_all(self.conn())
+                .await?
+            }
+        };
+        Ok(nids.into_iter().map(EventNid).collect())
+    }
+
+    /// The newest accepted events of a room in order of arrival, after one position and up to another; oldest first.
+    pub async fn list_recent_events(
+        &mut self,
+        room: RoomNid,
+        after: Position,
+        until: Position,
+        limit: i64,
+    ) -> Result<Vec<EventNid>> {
+        let mut nids = sqlx::query_scalar!(
+            "SELECT event_nid FROM events
+             WHERE room_nid = $1 AND outcome = 0 AND stream_position > $2 AND stream_position <= $3
+             ORDER BY stream_position DESC
+             LIMIT $4",
+            room.0,
+            after.0,
+            until.0,
+            limit
+        )
+        .fetch_all(self.conn())
+        .await?;
+        nids.reverse();
+        Ok(nids.into_iter().map(EventNid).collect())
+    }
+
+    /// The place of the newest event at or below a position of the log: where a stream token stands in the graph.
+    pub async fn find_place_at(&mut self, room: RoomNid, position: Position) -> Result<Option<Place>> {
+        let row = sqlx::query!(
+            r#"SELECT depth, stream_position AS "position!" FROM events
+             WHERE room_nid = $1 AND outcome = 0 AND stream_position <= $2
+             ORDER BY stream_position DESC
+             LIMIT 1"#,
+            room.0,
+            position.0
+        )
+        .fetch_optional(self.conn())
+        .await?;
+        Ok(row.map(|row| Place { depth: row.depth, position: Position(row.position) }))
+    }
+
+    /// The accepted event nearest to a time: at or before it backward, at or after it forward.
+    pub async fn find_event_by_time(
+        &mut self,
+        room: RoomNid,
+        ts: i64,
+        order: Order,
+    ) -> Result<Option<EventNid>> {
+        let nid = match order {
+            Order::Forward => {
+                sqlx::query_scalar!(
+                    "SELECT event_nid FROM events
+                     WHERE room_nid = $1 AND origin_server_ts >= $2 AND outcome = 0 AND stream_position IS NOT NULL
+                     ORDER BY origin_server_ts, depth, stream_position
+                     LIMIT 1",
+                    room.0,
+                    ts
+                )
+                .fetch_optional(self.conn())
+                .await?
+            }
+            Order::Backward => {
+                sqlx::query_scalar!(
+                    "SELECT event_nid FROM events
+                     WHERE room_nid = $1 AND origin_server_ts <= $2 AND outcome = 0 AND stream_position IS NOT NULL
+                     ORDER BY origin_server_ts DESC, depth DESC, stream_position DESC
+                     LIMIT 1",
+                    room.0,
+                    ts
+                )
+                .fetch_optional(self.conn())
+                .await?
+            }
+        };
+        Ok(nid.map(EventNid))
+    }
+
+    /// Auth and prev events of an event, as far as they are stored.
+    pub async fn find_references(&mut self, event: EventNid) -> Result<Option<References>> {
+        let row = sqlx::query!("SELECT prev_nids, auth_nids FROM events WHERE event_nid = $1", event.0)
+            .fetch_optional(self.conn())
+            .await?;
+        Ok(row.map(|row| References {
+            prev: row.prev_nids.into_iter().map(EventNid).collect(),
+            auth: row.auth_nids.into_iter().map(EventNid).collect(),
+        }))
+    }
+}
+
+/// The events that an event points to.
+#[derive(Clone, Debug, Default)]
+pub struct References {
+    /// `prev_events`.
+    pub prev: Vec<EventNid>,
+    /// `auth_events`.
+    pub auth: Vec<EventNid>,
+}

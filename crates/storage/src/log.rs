@@ -1,0 +1,83 @@
+//! Entries of the log.
+
+use std::sync::Arc;
+
+use hs_model::{
+    ids::{RoomNid, UserNid},
+    records::EventRecord,
+    stream::Position,
+};
+
+use crate::error::{Result, StorageError};
+
+/// What kind of change an entry tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i16)]
+pub enum LogKind {
+    /// A persistent event of a room; `subject` is its number.
+    Event = 1,
+    /// A read receipt of a user in a room.
+    Receipt = 2,
+    /// Who is typing in a room.
+    Typing = 3,
+    /// A user's presence.
+    Presence = 4,
+    /// A user's account data, global or of a room.
+    AccountData = 5,
+    /// A message to a device of a user; `subject` is the device.
+    ToDevice = 6,
+    /// A user's devices or their keys.
+    DeviceList = 7,
+    /// A user's profile.
+    Profile = 8,
+    /// A user's sessions: caches of access tokens must forget what they know of the user.
+    Session = 9,
+    /// What the server itself keeps of a room: aliases, its place in the directory, forgotten memberships.
+    RoomRecord = 10,
+}
+
+impl LogKind {
+    /// The number stored in the database.
+    pub fn code(self) -> i16 {
+        self as i16
+    }
+
+    pub(crate) fn from_code(code: i16, position: i64) -> Result<Self> {
+        Ok(match code {
+            1 => Self::Event,
+            2 => Self::Receipt,
+            3 => Self::Typing,
+            4 => Self::Presence,
+            5 => Self::AccountData,
+            6 => Self::ToDevice,
+            7 => Self::DeviceList,
+            8 => Self::Profile,
+            9 => Self::Session,
+            10 => Self::RoomRecord,
+            _ => {
+                return Err(StorageError::Inconsistent {
+                    table: "log",
+                    column: "kind",
+                    row: position.to_string(),
+                });
+            }
+        })
+    }
+}
+
+/// One change, at one position.
+#[derive(Clone, Debug)]
+pub struct LogEntry {
+    /// Where.
+    pub position: Position,
+    /// What kind.
+    pub kind: LogKind,
+    /// The room concerned, if any.
+    pub room: Option<RoomNid>,
+    /// The user concerned, if any; for an event its sender.
+    pub user: Option<UserNid>,
+    /// The event or device concerned.
+    pub subject: Option<i64>,
+    /// The event itself, for [`LogKind::Event`].
+    pub event: Option<Arc<EventRecord>>,
+}
