@@ -1,0 +1,133 @@
+//! Reading a request as one of ruma's types.
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, RawPathParams, Request},
+};
+use http::{Method, header::CONTENT_TYPE};
+use ruma::api::{
+    IncomingRequest, IncomingRequestExt, Metadata,
+    error::{DeserializationError, FromHttpRequestError},
+    path_builder::PathBuilder,
+};
+
+use crate::{
+    ApiError,
+    body::{self, Nul},
+};
+
+/// The default limit for a body: larger than any event, small enough to buffer for every connection.
+const DEFAULT_MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// No id in Matrix is longer than 255 bytes. Some parameters (transaction ids) have no limit of their own; beyond this
+/// one they could not be indexed.
+const MAX_PATH_ARG_BYTES: usize = 2048;
+
+/// What a route expects of its bodies. Set with `RouterExt::ruma_route_with`, read by [`Args`].
+#[derive(Clone, Copy, Debug)]
+pub struct RouteOptions {
+    /// A larger body is answered with 413 `M_TOO_LARGE`.
+    pub max_body_bytes: usize,
+    /// Whether strings of the body may hold U+0000. Only for routes that keep the body as opaque JSON text, since
+    /// Postgres stores no such string.
+    pub allow_nul: bool,
+}
+
+impl Default for RouteOptions {
+    fn default() -> Self {
+        Self { max_body_bytes: DEFAULT_MAX_BODY_BYTES, allow_nul: false }
+    }
+}
+
+impl RouteOptions {
+    /// For content that is kept as JSON text: events, account data.
+    pub const OPAQUE_JSON: Self = Self { max_body_bytes: DEFAULT_MAX_BODY_BYTES, allow_nul: true };
+}
+
+/// A request of ruma's type `T`. The last argument of a handler, since it takes the body.
+///
+/// An empty body counts as `{}`: many clients send none where the specification has an object without required keys.
+#[derive(Clone, Debug)]
+pub struct Args<T>(pub T);
+
+impl<T, S> FromRequest<S> for Args<T>
+where
+    T: IncomingRequest,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let options = parts.extensions.get::<RouteOptions>().copied().unwrap_or_default();
+        let params = RawPathParams::from_request_parts(&mut parts, state)
+            .await
+            .map_err(|_| ApiError::invalid_param("The path is not valid UTF-8"))?;
+        let path_args = path_args::<T>(&params)?;
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(ApiError::invalid_param("The query holds the character U+0000"));
+        }
+
+        let body = read_body::<T>(body, options).await?;
+        // Content types are not checked: clients send all sorts, and every body of these endpoints is JSON.
+        parts.headers.remove(CONTENT_TYPE);
+        let request = http::Request::from_parts(parts, body.as_ref());
+        T::try_from_http_request(request, &path_args).map(Self).map_err(rejection)
+    }
+}
+
+/// The body as JSON text; `{}` where there is none.
+async fn read_body<T: Metadata>(body: Body, options: RouteOptions) -> Result<bytes::Bytes, ApiError> {
+    const EMPTY_OBJECT: bytes::Bytes = bytes::Bytes::from_static(b"{}");
+    if matches!(T::METHOD, Method::GET) {
+        return Ok(EMPTY_OBJECT);
+    }
+    let body = body::read(body, options.max_body_bytes).await?;
+    if body.trim_ascii().is_empty() {
+        return Ok(EMPTY_OBJECT);
+    }
+    let nul = if options.allow_nul { Nul::Allowed } else { Nul::Refused };
+    body::check_json_object(&body, nul)?;
+    Ok(body)
+}
+
+/// The arguments of the path, in order. A route registered under a path that leaves the last one off (an empty state
+/// key) gets it as an empty string.
+fn path_args<'a, T: Metadata>(params: &'a RawPathParams) -> Result<Vec<&'a str>, ApiError> {
+    let expected = T::PATH_BUILDER.all_paths().next().map_or(0, |path| path.matches('{').count());
+    let mut args: Vec<&str> = params.iter().map(|(_, value)| value).collect();
+    for arg in &args {
+        if arg.contains('\0') {
+            return Err(ApiError::invalid_param("The path holds the character U+0000"));
+        }
+        if arg.len() > MAX_PATH_ARG_BYTES {
+            return Err(ApiError::too_large("A parameter in the path is too long"));
+        }
+    }
+    while args.len() < expected {
+        args.push("");
+    }
+    Ok(args)
+}
+
+fn rejection(error: FromHttpRequestError) -> ApiError {
+    let FromHttpRequestError::Deserialization(error) = error else {
+        return ApiError::unrecognized().with_status(http::StatusCode::METHOD_NOT_ALLOWED);
+    };
+    match error {
+        DeserializationError::Utf8(error) => ApiError::not_json(error.to_string()),
+        DeserializationError::Json(error) => ApiError::bad_json(error.to_string()),
+        DeserializationError::Query(error) => {
+            let message = error.to_string();
+            if message.starts_with("missing field") {
+                ApiError::missing_param(message)
+            } else {
+                ApiError::invalid_param(message)
+            }
+        }
+        other => ApiError::invalid_param(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Writing one of ruma's types as a response.
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::BytesMut;
+use http::{HeaderValue, header};
+use ruma::api::{OutgoingResponse, OutgoingResponseExt};
+
+use crate::ApiError;
+
+/// A response of ruma's type `T`.
+#[derive(Clone, Debug)]
+pub struct Reply<T>(pub T);
+
+impl<T: OutgoingResponse> IntoResponse for Reply<T> {
+    fn into_response(self) -> Response {
+        match self.0.try_into_http_response::<BytesMut>() {
+            Ok(response) => {
+                let mut response = response.map(|body| Body::from(body.freeze()));
+                // Answers are about one user at one moment, and some proxies cache whatever does not forbid it.
+                response
+                    .headers_mut()
+                    .entry(header::CACHE_CONTROL)
+                    .or_insert(HeaderValue::from_static("no-store"));
+                response
+            }
+            Err(error) => ApiError::internal(error).into_response(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Registering handlers of ruma's request types under all of their paths.
+
+use axum::{
+    Extension, Router,
+    extract::{FromRequest, FromRequestParts},
+    response::IntoResponse,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::Method;
+use ruma::api::{IncomingRequest, Metadata, path_builder::PathBuilder};
+
+use crate::{Args, RouteOptions};
+
+/// A handler whose last argument is [`Args`]. `X` is the tuple of its arguments, which the compiler finds out.
+pub trait RumaHandler<X, S>: Sized {
+    /// The type inside `Args`.
+    type Request: IncomingRequest;
+
+    /// The handler behind its method.
+    fn into_method_router(self, filter: MethodFilter) -> MethodRouter<S>;
+}
+
+macro_rules! ruma_handler {
+    ($($argument:ident),*) => {
+        impl<F, Fut, Res, S, T, $($argument,)*> RumaHandler<($($argument,)* Args<T>,), S> for F
+        where
+            F: FnOnce($($argument,)* Args<T>) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = Res> + Send,
+            Res: IntoResponse,
+            S: Clone + Send + Sync + 'static,
+            T: IncomingRequest + Send + 'static,
+            Args<T>: FromRequest<S>,
+            $($argument: FromRequestParts<S> + Send + 'static,)*
+        {
+            type Request = T;
+
+            fn into_method_router(self, filter: MethodFilter) -> MethodRouter<S> {
+                on(filter, self)
+            }
+        }
+    };
+}
+
+ruma_handler!();
+ruma_handler!(A1);
+ruma_handler!(A1, A2);
+ruma_handler!(A1, A2, A3);
+ruma_handler!(A1, A2, A3, A4);
+ruma_handler!(A1, A2, A3, A4, A5);
+ruma_handler!(A1, A2, A3, A4, A5, A6);
+
+/// Registers handlers of ruma's types on a router.
+pub trait RouterExt<S>: Sized {
+    /// Registers `handler` for its method under every path of its request type, stable and unstable.
+    #[must_use]
+    fn ruma_route<H, X>(self, handler: H) -> Self
+    where
+        H: RumaHandler<X, S> + Clone,
+    {
+        self.ruma_route_with(RouteOptions::default(), handler)
+    }
+
+    /// As [`RouterExt::ruma_route`], with limits of its own.
+    #[must_use]
+    fn ruma_route_with<H, X>(self, options: RouteOptions, handler: H) -> Self
+    where
+        H: RumaHandler<X, S> + Clone,
+    {
+        self.ruma_route_at(<H::Request as Metadata>::PATH_BUILDER.all_paths(), options, handler)
+    }
+
+    /// Registers `handler` under these paths instead of those of its request type. The path's parameters are given to
+    /// the request in order; missing ones at the end are empty.
+    #[must_use]
+    fn ruma_route_at<'p, H, X>(
+        self,
+        paths: impl IntoIterator<Item = &'p str>,
+        options: RouteOptions,
+        handler: H,
+    ) -> Self
+    where
+        H: RumaHandler<X, S> + Clone;
+}
+
+impl<S: Clone + Send + Sync + 'static> RouterExt<S> for Router<S> {
+    fn ruma_route_at<'p, H, X>(
+        mut self,
+        paths: impl IntoIterator<Item = &'p str>,
+        options: RouteOptions,
+        handler: H,
+    ) -> Self
+    where
+        H: RumaHandler<X, S> + Clone,
+    {
+        let filter = method_filter(&<H::Request as Metadata>::METHOD);
+        for path in paths {
+            let route = handler.clone().into_method_router(filter).layer(Extension(options));
+            self = self.route(path, route);
+        }
+        self
+    }
+}
+
+/// The filter for a method. ruma's endpoints use only these five.
+fn method_filter(method: &Method) -> MethodFilter {
+    match *method {
+        Method::POST => MethodFilter::POST,
+        Method::PUT => MethodFilter::PUT,
+        Method::DELETE => MethodFilter::DELETE,
+        Method::PATCH => MethodFilter::PATCH,
+        _ => MethodFilter::GET,
+    }
+}
