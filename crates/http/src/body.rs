@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 use crate::ApiError;
 
 /// How long a client may take to send its body. Generous for a slow phone, too short to hold many requests open.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How deep JSON may nest. serde_json stops at 128; a body is later read again inside an event inside a response, so
 /// the limit here leaves room for the layers around it.

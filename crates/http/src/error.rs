@@ -248,9 +248,12 @@ mod tests {
 
     #[test]
     fn chain_lists_causes_in_order() {
-        let inner = std::io::Error::other("no route");
-        let outer = std::io::Error::new(std::io::ErrorKind::Other, inner);
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot save")]
+        struct Outer(#[source] std::io::Error);
 
-        assert_eq!(Chain(&outer).to_string(), "no route");
+        let error = Outer(std::io::Error::other("disk full"));
+
+        assert_eq!(Chain(&error).to_string(), "cannot save: disk full");
     }
 }

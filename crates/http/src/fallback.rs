@@ -1,6 +1,10 @@
 //! Answers for what no handler answers: unknown paths, wrong methods, and handlers that panic.
 
-use std::{any::Any, panic::AssertUnwindSafe};
+use std::{
+    any::Any,
+    future::{Ready, ready},
+    panic::AssertUnwindSafe,
+};
 
 use axum::{
     extract::Request,
@@ -13,13 +17,13 @@ use http::StatusCode;
 use crate::ApiError;
 
 /// 404 `M_UNRECOGNIZED`, for `Router::fallback`.
-pub async fn unknown_route() -> ApiError {
-    ApiError::unrecognized()
+pub fn unknown_route() -> Ready<ApiError> {
+    ready(ApiError::unrecognized())
 }
 
 /// 405 `M_UNRECOGNIZED`, for `Router::method_not_allowed_fallback`.
-pub async fn wrong_method() -> ApiError {
-    ApiError::unrecognized().with_status(StatusCode::METHOD_NOT_ALLOWED)
+pub fn wrong_method() -> Ready<ApiError> {
+    ready(ApiError::unrecognized().with_status(StatusCode::METHOD_NOT_ALLOWED))
 }
 
 /// Middleware that turns a panic below it into a 500 and one line in the log.

@@ -93,7 +93,7 @@ async fn read_body<T: Metadata>(body: Body, options: RouteOptions) -> Result<byt
 
 /// The arguments of the path, in order. A route registered under a path that leaves the last one off (an empty state
 /// key) gets it as an empty string.
-fn path_args<'a, T: Metadata>(params: &'a RawPathParams) -> Result<Vec<&'a str>, ApiError> {
+fn path_args<T: Metadata>(params: &RawPathParams) -> Result<Vec<&str>, ApiError> {
     let expected = T::PATH_BUILDER.all_paths().next().map_or(0, |path| path.matches('{').count());
     let mut args: Vec<&str> = params.iter().map(|(_, value)| value).collect();
     for arg in &args {
