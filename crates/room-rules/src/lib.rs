@@ -7,11 +7,13 @@
 //! ruma's signature and state resolution code is reached through here and nowhere else. Every function gives
 //! the same answer on every server, for all room versions in [`room_version::SUPPORTED`].
 
+pub mod auth;
 pub mod build;
 pub mod canonical_json;
 pub mod event_id;
 pub mod hash;
 pub mod pdu;
+pub mod power_levels;
 pub mod redact;
 pub mod room_version;
 pub mod sign;

@@ -1,5 +1,6 @@
 //! Events as rooms keep them.
 
+mod facts;
 mod read;
 
 use std::ops::Range;
@@ -13,8 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::room_version::RoomVersionRulesExt as _;
 
+use self::facts::FactsCell;
 pub(crate) use self::read::Parts;
-pub use self::read::{FormatError, Stored};
+pub use self::{
+    facts::CreateFacts,
+    read::{FormatError, Stored},
+};
 
 /// How large an event may be as canonical JSON, signatures included.
 ///
@@ -51,6 +56,7 @@ pub struct Pdu {
     rules: &'static RoomVersionRules,
     content: Range<usize>,
     json: Box<str>,
+    facts: FactsCell,
 }
 
 impl Pdu {
@@ -193,8 +199,12 @@ impl Event for Pdu {
         &self.event_type
     }
 
+    /// With power levels as integers, whatever the room version lets them be.
     fn content(&self) -> &RawValue {
-        serde_json::from_str(self.content_str()).expect("an event's content is JSON")
+        let normalised =
+            (!self.rules.strict_canonical_json()).then(|| self.power_levels().ok()?.normalised()).flatten();
+        serde_json::from_str(normalised.unwrap_or_else(|| self.content_str()))
+            .expect("an event's content is JSON")
     }
 
     fn state_key(&self) -> Option<&str> {

@@ -13,7 +13,7 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS, Pdu};
+use super::{FactsCell, MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS, Pdu};
 use crate::{
     canonical_json::{MAX_INTEGER, Number, Object, ParseError, ParseOptions, Value},
     event_id::{from_reference_hash, reference_hash},
@@ -185,6 +185,7 @@ impl Pdu {
             rules,
             content: parts.content,
             json: parts.json,
+            facts: FactsCell::default(),
         }
     }
 }
