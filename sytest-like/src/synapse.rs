@@ -1,0 +1,137 @@
+//! How a Synapse is started, to ask it the same questions.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::kith::Place;
+use crate::process::Recipe;
+use crate::server::{Registration, ServerOptions};
+
+/// The Python that has `matrix-synapse` installed; the `conformance` program of this crate installs it there.
+pub(crate) fn python() -> PathBuf {
+    std::env::var_os("KITH_TEST_SYNAPSE_PYTHON").map_or_else(
+        || {
+            let home = std::env::var_os("HOME").expect("HOME is set");
+            PathBuf::from(home).join(".cache/kith/synapse/bin/python")
+        },
+        PathBuf::from,
+    )
+}
+
+pub(crate) fn recipe(place: &Place<'_>, options: &ServerOptions) -> Recipe {
+    let file = place.directory.join("homeserver.yaml");
+    let log_file = place.directory.join("log.yaml");
+    // YAML is a superset of JSON.
+    std::fs::write(&file, configuration(place, options).to_string())
+        .expect("the configuration can be written");
+    std::fs::write(&log_file, log_configuration().to_string()).expect("the log configuration can be written");
+    let mut arguments = vec!["-m".to_owned(), "synapse.app.homeserver".to_owned()];
+    arguments.extend(["-c".to_owned(), file.display().to_string()]);
+    let generated = Command::new(python())
+        .args(&arguments)
+        .arg("--generate-keys")
+        .current_dir(place.directory)
+        .output()
+        .expect("Synapse's Python can be started; the `conformance` program installs it");
+    assert!(generated.status.success(), "{}", String::from_utf8_lossy(&generated.stderr));
+    Recipe {
+        program: python(),
+        arguments,
+        environment: Vec::new(),
+        directory: place.directory.to_owned(),
+        log: place.directory.join("server.log"),
+        address: place.address,
+        ready_path: "/health",
+    }
+}
+
+fn configuration(place: &Place<'_>, options: &ServerOptions) -> Value {
+    let address = place.address;
+    let data = place.data_directory.display();
+    let database = if place.database_url.is_empty() {
+        json!({"name": "sqlite3", "args": {"database": format!("{data}/homeserver.db")}})
+    } else {
+        json!({"name": "psycopg2", "args": {"dsn": place.database_url, "cp_min": 1, "cp_max": 8}})
+    };
+    let mut configuration = json!({
+        "server_name": place.name,
+        "public_baseurl": format!("http://{address}/"),
+        "pid_file": format!("{data}/homeserver.pid"),
+        "log_config": place.directory.join("log.yaml"),
+        "media_store_path": format!("{data}/media"),
+        "signing_key_path": format!("{data}/signing.key"),
+        "listeners": [{
+            "port": address.port(),
+            "bind_addresses": [address.ip().to_string()],
+            "type": "http",
+            "resources": [{"names": ["client", "federation"]}],
+        }],
+        "database": database,
+        "report_stats": false,
+        "trusted_key_servers": [],
+        "federation_domain_whitelist": [],
+        "macaroon_secret_key": "not secret",
+        "form_secret": "not secret",
+        "bcrypt_rounds": 4,
+        "enable_registration": options.registration != Registration::Closed,
+        "enable_registration_without_verification": options.registration == Registration::Open,
+        "registration_requires_token": options.registration == Registration::Token,
+        "login_via_existing_session": {"enabled": true, "require_ui_auth": true, "token_timeout": "5m"},
+        "allow_public_rooms_without_auth": false,
+        "enable_search": true,
+        "user_directory": {"enabled": true, "search_all_users": true},
+        "presence": {"enabled": true},
+        "max_event_delay_duration": "24h",
+    });
+    if let Some(secret) = &options.shared_secret {
+        configuration["registration_shared_secret"] = json!(secret);
+    }
+    if !options.rate_limits {
+        raise_limits(&mut configuration);
+    }
+    for (key, value) in &options.synapse {
+        configuration[key] = value.clone();
+    }
+    configuration
+}
+
+fn raise_limits(configuration: &mut Value) {
+    let unlimited = json!({"per_second": 100_000, "burst_count": 100_000});
+    for key in [
+        "rc_message",
+        "rc_registration",
+        "rc_registration_token_validity",
+        "rc_admin_redaction",
+        "rc_third_party_invite",
+        "rc_3pid_validation",
+        "rc_presence",
+        "rc_delayed_event_mgmt",
+        "rc_reports",
+        "rc_room_creation",
+        "rc_user_directory",
+    ] {
+        configuration[key] = unlimited.clone();
+    }
+    configuration["rc_presence"] = json!({"per_user": unlimited});
+    configuration["rc_login"] =
+        json!({"address": unlimited, "account": unlimited, "failed_attempts": unlimited});
+    configuration["rc_joins"] = json!({"local": unlimited, "remote": unlimited});
+    configuration["rc_joins_per_room"] = unlimited.clone();
+    configuration["rc_invites"] =
+        json!({"per_room": unlimited, "per_user": unlimited, "per_issuer": unlimited});
+}
+
+fn log_configuration() -> Value {
+    json!({
+        "version": 1,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(request)s %(message)s"}},
+        "filters": {"context": {"()": "synapse.logging.context.LoggingContextFilter"}},
+        "handlers": {"console": {
+            "class": "logging.StreamHandler", "formatter": "plain", "filters": ["context"],
+        }},
+        "root": {"level": "INFO", "handlers": ["console"]},
+        "disable_existing_loggers": false,
+    })
+}

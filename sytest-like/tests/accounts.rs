@@ -1,0 +1,3 @@
+//! Accounts, sessions, devices, profiles and what else belongs to a user and not to a room.
+
+mod registration;

@@ -1,0 +1,3 @@
+//! All conformance cases, in one program. A family is a module; see `README.md` for how a case is written.
+
+mod accounts;
