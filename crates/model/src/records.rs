@@ -83,6 +83,8 @@ pub struct EventRecord {
     pub redacted_by: Option<EventNid>,
     /// The event that this one redacts, when it is a redaction in force; known only to news of the log.
     pub redacts: Option<EventNid>,
+    /// The state event whose place it took, when it is a state event and there was one.
+    pub replaces: Option<EventNid>,
     /// The transaction it was sent by, when a local client sent it.
     pub transaction: Option<TransactionRef>,
     /// The JSON as received or built: signed, canonical, without `unsigned`.

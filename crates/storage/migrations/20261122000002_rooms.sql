@@ -72,6 +72,7 @@ CREATE TABLE events (
     outcome SMALLINT NOT NULL,
     reason TEXT,
     redacted_by BIGINT,
+    replaces BIGINT,
     txn_device_nid BIGINT,
     txn_id TEXT,
     prev_nids BIGINT[] NOT NULL,
@@ -83,6 +84,7 @@ COMMENT ON COLUMN events.state_after IS 'Only for events that change the state.'
 COMMENT ON COLUMN events.outcome IS '0 accepted, 1 soft-failed, 2 rejected.';
 COMMENT ON COLUMN events.reason IS 'Why the event was soft-failed or rejected.';
 COMMENT ON COLUMN events.redacted_by IS 'The redaction in force; readers prune the JSON.';
+COMMENT ON COLUMN events.replaces IS 'The state event that filled the same slot before, for prev_content.';
 COMMENT ON COLUMN events.prev_nids IS 'The known prev_events; those we do not hold are in missing_prev_events.';
 CREATE INDEX events_by_room_stream ON events (room_nid, stream_position);
 CREATE INDEX events_by_room_depth ON events (room_nid, depth, stream_position);

@@ -54,7 +54,7 @@ impl Reader {
         let rows = sqlx::query!(
             r#"SELECT e.event_nid, e.event_id, e.room_nid, e.sender_nid, u.user_id AS sender, t.event_type,
                  s.state_key AS "state_key?", e.slot_nid, e.stream_position, e.depth, e.origin_server_ts, e.state_before,
-                 e.outcome, e.redacted_by, e.txn_device_nid, e.txn_id, j.json
+                 e.outcome, e.redacted_by, e.replaces, e.txn_device_nid, e.txn_id, j.json
              FROM events e
              JOIN event_json j USING (event_nid)
              JOIN users u ON u.user_nid = e.sender_nid
@@ -85,6 +85,7 @@ impl Reader {
                 outcome: Outcome::from_code(row.outcome).ok_or_else(|| wrong("outcome"))?,
                 redacted_by: row.redacted_by.map(EventNid),
                 redacts: None,
+                replaces: row.replaces.map(EventNid),
                 transaction: row.txn_device_nid.zip(row.txn_id).map(|(device, txn_id)| TransactionRef {
                     device: DeviceNid(device),
                     txn_id: txn_id.into(),
@@ -111,6 +112,17 @@ impl Reader {
         Ok(self.find_events(&[nid]).await?.remove(&nid))
     }
 
+    /// The ids of events.
+    pub async fn list_event_ids(&mut self, nids: &[EventNid]) -> Result<HashMap<EventNid, OwnedEventId>> {
+        let nids: Vec<i64> = nids.iter().map(|nid| nid.0).collect();
+        let rows = sqlx::query!("SELECT event_nid, event_id FROM events WHERE event_nid = ANY($1)", &nids)
+            .fetch_all(self.conn())
+            .await?;
+        rows.into_iter()
+            .map(|row| Ok((EventNid(row.event_nid), parse_event_id(row.event_id, row.event_nid)?)))
+            .collect()
+    }
+
     /// The numbers of those of the events that are stored.
     pub async fn find_event_nids(
         &mut self,
@@ -121,15 +133,7 @@ impl Reader {
             .fetch_all(self.conn())
             .await?;
         rows.into_iter()
-            .map(|row| {
-                let nid = EventNid(row.event_nid);
-                let id = row.event_id.try_into().map_err(|_| StorageError::Inconsistent {
-                    table: "events",
-                    column: "event_id",
-                    row: nid.0.to_string(),
-                })?;
-                Ok((id, nid))
-            })
+            .map(|row| Ok((parse_event_id(row.event_id, row.event_nid)?, EventNid(row.event_nid))))
             .collect()
     }
 
@@ -294,6 +298,14 @@ impl Reader {
             auth: row.auth_nids.into_iter().map(EventNid).collect(),
         }))
     }
+}
+
+fn parse_event_id(id: String, nid: i64) -> Result<OwnedEventId> {
+    id.try_into().map_err(|_| StorageError::Inconsistent {
+        table: "events",
+        column: "event_id",
+        row: nid.to_string(),
+    })
 }
 
 /// The events that an event points to.

@@ -80,4 +80,6 @@ pub struct LogEntry {
     pub subject: Option<i64>,
     /// The event itself, for [`LogKind::Event`].
     pub event: Option<Arc<EventRecord>>,
+    /// Whether this process is known to have written it. An entry of its own may also come back through the database.
+    pub is_local: bool,
 }

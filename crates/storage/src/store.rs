@@ -143,6 +143,16 @@ impl Store {
         Ok(Reader::pooled(self.inner.pool.acquire().await?, self.clone()))
     }
 
+    /// A connection that reads everything as it was at one moment. Dropping it ends the snapshot.
+    pub async fn snapshot(&self) -> Result<Reader> {
+        let transaction = self
+            .inner
+            .pool
+            .begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            .await?;
+        Ok(Reader::in_transaction(transaction, self.clone()))
+    }
+
     /// Opens a write transaction. Dropping it without [`Txn::commit`] rolls back.
     pub async fn begin(&self) -> Result<Txn> {
         Ok(Txn::new(self.inner.pool.begin().await?, self.clone()))

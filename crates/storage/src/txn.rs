@@ -32,6 +32,10 @@ impl Reader {
         Self { connection: Connection::Pooled(connection), store }
     }
 
+    pub(crate) fn in_transaction(transaction: Transaction<'static, Postgres>, store: Store) -> Self {
+        Self { connection: Connection::Transaction(transaction), store }
+    }
+
     /// The connection, for the queries of this crate.
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         match &mut self.connection {
@@ -107,7 +111,7 @@ impl Txn {
         user: Option<UserNid>,
     ) -> Result<Position> {
         let position = self.take_positions(1).await?;
-        self.note(LogEntry { position, kind, room, user, subject: None, event: None });
+        self.note(LogEntry { position, kind, room, user, subject: None, event: None, is_local: true });
         Ok(position)
     }
 

@@ -55,6 +55,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
                 user: Some(record.sender_nid),
                 subject: Some(record.nid.0),
                 event: Some(record.clone()),
+                is_local: true,
             });
             events.push(record);
         }
@@ -271,9 +272,9 @@ impl Txn {
                ), new AS (
                  SELECT * FROM UNNEST($8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
                    $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::smallint[],
-                   $19::text[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[]) WITH ORDINALITY
+                   $19::text[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[], $25::bigint[]) WITH ORDINALITY
                    AS e (event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, depth, origin_server_ts,
-                     state_before, state_after, outcome, reason, txn_device_nid, txn_id, prev_nids, auth_nids, json, n)
+                     state_before, state_after, outcome, reason, txn_device_nid, txn_id, prev_nids, auth_nids, json, replaces, n)
                ), stored_json AS (
                  INSERT INTO event_json (event_nid, json) SELECT event_nid, json FROM new
                ), logged AS (
@@ -282,10 +283,10 @@ impl Txn {
                ), stored AS (
                  INSERT INTO events (event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, stream_position, depth,
                    origin_server_ts, state_before, state_after, outcome, reason, txn_device_nid, txn_id, prev_nids,
-                   auth_nids)
+                   auth_nids, replaces)
                  SELECT event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, head.base + n, depth,
                    origin_server_ts, state_before, state_after, outcome, reason, txn_device_nid, txn_id,
-                   prev_nids::bigint[], auth_nids::bigint[]
+                   prev_nids::bigint[], auth_nids::bigint[], replaces
                  FROM new, head
                )
                SELECT head.base AS "base!", ARRAY(SELECT room_nid FROM won) AS "won!",
@@ -315,6 +316,7 @@ impl Txn {
             &rows.prev,
             &rows.auth,
             &rows.json as &[&str],
+            &rows.replaces as &[Option<i64>],
         )
         .fetch_one(self.conn())
         .await?;
@@ -406,6 +408,7 @@ struct EventColumns<'a> {
     prev: Vec<String>,
     auth: Vec<String>,
     json: Vec<&'a str>,
+    replaces: Vec<Option<i64>>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -431,6 +434,7 @@ impl<'a> EventColumns<'a> {
             columns.prev.push(array_literal(event.prev.iter().map(|nid| nid.0)));
             columns.auth.push(array_literal(event.auth.iter().map(|nid| nid.0)));
             columns.json.push(&record.json);
+            columns.replaces.push(record.replaces.map(i64::from));
         }
         columns
     }

@@ -1,0 +1,384 @@
+//! From intents to events: picks the auth events, builds and signs, checks the rules, and notes what is stored beside.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hs_model::{
+    ids::{EventNid, SlotNid, StateGroupNid, UserNid},
+    membership::Membership,
+    records::{EventRecord, Outcome},
+};
+use hs_room_rules::{
+    auth,
+    build::{EventTemplate, LegacyParts, build, legacy_event_id},
+    canonical_json::{Object, ParseOptions},
+    event_id::reference_hash,
+    pdu::Pdu,
+    power_levels::PowerLevels,
+    room_version::RoomVersionRulesExt as _,
+};
+use hs_storage::append::{AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup};
+use rand::RngExt as _;
+use ruma::{EventId, OwnedEventId, OwnedRoomId, UserId};
+
+use crate::{
+    Intent, Room, Rooms, WriteRequest,
+    intent::Sender,
+    relation::relation_of,
+    room::{Extremity, Head},
+    state_line::StateLine,
+    write::WriteError,
+};
+
+/// An intent of a batch, once built.
+#[derive(Clone, Debug)]
+pub(crate) enum Built {
+    New(EventNid, OwnedEventId),
+    Existing(OwnedEventId),
+}
+
+/// A state slot's name.
+type Slot = (String, String);
+
+/// Events for one room that are written together, each built on the one before.
+pub(crate) struct Batch<'a> {
+    rooms: &'a Rooms,
+    room: &'a Room,
+    /// The room's id; that of a room named by its create event is known once that is built.
+    room_id: OwnedRoomId,
+    version: i64,
+    /// The state that the batch begins with, as far as its requests need it.
+    base: HashMap<Slot, (EventNid, Arc<Pdu>)>,
+    work: Work,
+}
+
+/// What the batch has done so far. Cloned before a request that may fail half-way.
+#[derive(Clone)]
+struct Work {
+    line: StateLine,
+    extremities: Vec<Extremity>,
+    depth: i64,
+    /// State set by the batch.
+    state: HashMap<Slot, (EventNid, Arc<Pdu>)>,
+    events: Vec<NewEvent>,
+    state_groups: Vec<NewStateGroup>,
+    state_changes: HashMap<SlotNid, EventNid>,
+    memberships: HashMap<UserNid, MembershipChange>,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads the state that the requests need. `None` when the room has moved on while it was read.
+    pub(crate) async fn prepare(
+        rooms: &'a Rooms,
+        room: &'a Room,
+        requests: impl Iterator<Item = &WriteRequest>,
+    ) -> Result<Option<Batch<'a>>, WriteError> {
+        let (head, slots) = {
+            let state = room.read();
+            let Some(head) = state.head.clone() else { return Ok(None) };
+            let mut slots = HashMap::new();
+            for request in requests {
+                for intent in &request.intents {
+                    // What is malformed is told when it is built, to the one who sent it.
+                    let Ok(needed) = needed_slots(room, &request.sender, intent) else { continue };
+                    for slot in needed {
+                        if let Some(nid) = state.state_event(&slot.0, &slot.1) {
+                            slots.insert(slot, nid);
+                        }
+                    }
+                }
+            }
+            (head, slots)
+        };
+        let pdus = rooms.inner.pdus.find(room, slots.values().copied()).await?;
+        let base = slots
+            .into_iter()
+            .filter_map(|(slot, nid)| Some((slot, (nid, pdus.get(&nid)?.clone()))))
+            .collect();
+        Ok(Some(Self::new(rooms, room, head, base)))
+    }
+
+    /// A batch for a room that does not exist yet.
+    pub(crate) fn for_new_room(rooms: &'a Rooms, room: &'a Room) -> Self {
+        let head = Head { version: 0, line: StateLine::default(), extremities: Vec::new(), depth: 0 };
+        Self::new(rooms, room, head, HashMap::new())
+    }
+
+    fn new(rooms: &'a Rooms, room: &'a Room, head: Head, base: HashMap<Slot, (EventNid, Arc<Pdu>)>) -> Self {
+        let work = Work {
+            line: head.line,
+            extremities: head.extremities,
+            depth: head.depth,
+            state: HashMap::new(),
+            events: Vec::new(),
+            state_groups: Vec::new(),
+            state_changes: HashMap::new(),
+            memberships: HashMap::new(),
+        };
+        Self { rooms, room, room_id: room.room_id.clone(), version: head.version, base, work }
+    }
+
+    /// The version of the room that the batch is built on.
+    pub(crate) fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// Builds a request's events, or leaves the batch as it was.
+    pub(crate) async fn add(&mut self, request: &WriteRequest) -> Result<Vec<Built>, WriteError> {
+        let checkpoint = (request.intents.len() > 1).then(|| self.work.clone());
+        let mut built = Vec::with_capacity(request.intents.len());
+        for (i, intent) in request.intents.iter().enumerate() {
+            let transaction = request.transaction.clone().filter(|_| i == 0);
+            match self.add_intent(&request.sender, intent, transaction).await {
+                Ok(event) => built.push(event),
+                Err(error) => {
+                    if let Some(checkpoint) = checkpoint {
+                        self.work = checkpoint;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(built)
+    }
+
+    /// Whether nothing has to be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.work.events.is_empty()
+    }
+
+    /// What is to be written.
+    pub(crate) fn into_unit(self) -> AppendUnit {
+        let work = self.work;
+        AppendUnit {
+            room: self.room.nid,
+            expected_version: self.version,
+            create: None,
+            head: NewHead {
+                state_group: work.line.current(),
+                forward_extremities: work.extremities.iter().map(|e| e.nid).collect(),
+                depth: work.depth,
+            },
+            events: work.events,
+            state_groups: work.state_groups,
+            state_changes: work.state_changes.into_iter().map(|(slot, event)| (slot, Some(event))).collect(),
+            memberships: work.memberships.into_values().collect(),
+        }
+    }
+
+    /// What is to be written for a room that begins with it.
+    pub(crate) fn into_new_room(self, create: impl FnOnce(OwnedRoomId) -> NewRoom) -> AppendUnit {
+        let create = create(self.room_id.clone());
+        AppendUnit { create: Some(create), ..self.into_unit() }
+    }
+
+    async fn add_intent(
+        &mut self,
+        sender: &Sender,
+        intent: &Intent,
+        transaction: Option<hs_model::records::TransactionRef>,
+    ) -> Result<Built, WriteError> {
+        let pdu = self.build(sender, intent)?;
+        if let Some(state_key) = pdu.state_key()
+            && let Some(current) = self.state(pdu.type_str(), state_key)
+            && current.sender() == pdu.sender()
+            && current.content_str() == pdu.content_str()
+        {
+            return Ok(Built::Existing(current.event_id().to_owned()));
+        }
+        auth::check_dependent(&pdu, |event_type, state_key| self.state(event_type, state_key).cloned())
+            .map_err(|error| WriteError::Forbidden(error.0))?;
+        let redacts = self.redaction_target(&pdu).await?;
+        self.push(sender, pdu, redacts, transaction).await
+    }
+
+    fn build(&self, sender: &Sender, intent: &Intent) -> Result<Pdu, WriteError> {
+        let options = &self.rooms.inner.options;
+        let rules = self.room.rules;
+        let state_key = intent.state_key.as_deref();
+        let keys = auth::auth_types(&intent.event_type, &sender.user_id, state_key, &intent.content, rules)
+            .map_err(|error| WriteError::Forbidden(error.0))?;
+        let auth_pdus: Vec<_> =
+            keys.iter().filter_map(|(event_type, key)| self.state(event_type, key)).collect();
+        let is_first_of_hashed_room =
+            rules.room_id_is_create_hash() && self.work.events.is_empty() && self.version == 0;
+        let template = EventTemplate {
+            room_id: (!is_first_of_hashed_room).then_some(&*self.room_id),
+            sender: &sender.user_id,
+            event_type: &intent.event_type,
+            state_key,
+            content: &intent.content,
+            redacts: intent.redacts.as_deref(),
+            origin_server_ts: intent.origin_server_ts.unwrap_or_else(|| self.rooms.inner.clock.now_ms()),
+            prev_events: self.work.extremities.iter().map(|e| e.event_id.clone()).collect(),
+            auth_events: auth_pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
+            depth: self.work.depth + 1,
+            legacy: (!rules.event_id_is_hash()).then(|| self.legacy_parts(&auth_pdus)).flatten(),
+        };
+        Ok(build(template, rules, &options.server_name, &self.rooms.inner.key)?)
+    }
+
+    /// What events of room versions 1 and 2 need beside.
+    fn legacy_parts(&self, auth_pdus: &[&Arc<Pdu>]) -> Option<LegacyParts> {
+        let name: String =
+            rand::rng().sample_iter(rand::distr::Alphanumeric).take(24).map(char::from).collect();
+        let hash = |json: &str| {
+            let object = Object::parse(json, ParseOptions::federation(self.room.rules)).ok()?;
+            Some(reference_hash(&object, self.room.rules))
+        };
+        let prev = self.work.events.last().map(|event| (event.record.event_id.clone(), &*event.record.json));
+        let reference_hashes = auth_pdus
+            .iter()
+            .map(|pdu| (pdu.event_id().to_owned(), pdu.json()))
+            .chain(prev)
+            .filter_map(|(event_id, json)| Some((event_id, hash(json)?)))
+            .collect();
+        Some(LegacyParts {
+            event_id: legacy_event_id(&name, &self.rooms.inner.options.server_name)?,
+            reference_hashes,
+        })
+    }
+
+    /// The event that a redaction is about, if its sender may redact it.
+    ///
+    /// From room version 3 on the auth rules let every redaction pass, and each server decides whether to apply it; a
+    /// client of ours is told instead of being left with a redaction without effect.
+    async fn redaction_target(&self, pdu: &Pdu) -> Result<Option<EventNid>, WriteError> {
+        let Some(redacts) = pdu.redacts().filter(|_| pdu.type_str() == "m.room.redaction") else {
+            return Ok(None);
+        };
+        if let Some(own) = self.work.events.iter().find(|event| event.record.event_id == redacts) {
+            return Ok(Some(own.record.nid));
+        }
+        let mut reader = self.rooms.inner.store.reader().await?;
+        let target = reader.find_event(redacts).await?.filter(|target| target.room == self.room.nid);
+        drop(reader);
+        let target = target.ok_or(WriteError::UnknownRedactionTarget)?;
+        let create = self.state("m.room.create", "");
+        let power_levels = self.state("m.room.power_levels", "");
+        let may = create.is_some_and(|create| {
+            PowerLevels::new(create, power_levels.map(|pdu| &**pdu))
+                .is_ok_and(|levels| levels.can_redact(pdu.sender(), &target.sender))
+        });
+        if !may && target.sender != pdu.sender() {
+            return Err(WriteError::Forbidden("You may not redact this event".to_owned()));
+        }
+        Ok(Some(target.nid))
+    }
+
+    async fn push(
+        &mut self,
+        sender: &Sender,
+        pdu: Pdu,
+        redacts: Option<EventNid>,
+        transaction: Option<hs_model::records::TransactionRef>,
+    ) -> Result<Built, WriteError> {
+        let store = &self.rooms.inner.store;
+        let nid = store.allocate_event_nids(1).await?.next().unwrap_or(EventNid(0));
+        let type_nid = store.intern_type(pdu.type_str()).await?;
+        let slot = match pdu.state_key() {
+            Some(state_key) => Some(store.intern_slot(pdu.type_str(), state_key).await?),
+            None => None,
+        };
+        let state_before = self.work.line.current();
+        let state_after = match slot {
+            Some(slot) => Some(self.set_state(slot, nid).await?),
+            None => None,
+        };
+        if let Some(change) = self.membership_change(&pdu, nid).await? {
+            self.work.memberships.insert(change.user, change);
+        }
+        let event_id = pdu.event_id().to_owned();
+        pdu.room_id().clone_into(&mut self.room_id);
+        let replaces =
+            pdu.state_key().and_then(|key| self.state_entry(pdu.type_str(), key)).map(|(nid, _)| *nid);
+        let record = EventRecord {
+            nid,
+            event_id: event_id.clone(),
+            room: self.room.nid,
+            sender_nid: sender.nid,
+            sender: sender.user_id.clone(),
+            event_type: pdu.type_str().into(),
+            state_key: pdu.state_key().map(Into::into),
+            slot,
+            position: None,
+            depth: pdu.depth(),
+            origin_server_ts: pdu.origin_server_ts(),
+            state_before: Some(state_before),
+            outcome: Outcome::Accepted,
+            redacted_by: None,
+            redacts,
+            replaces,
+            transaction,
+            json: pdu.json().into(),
+        };
+        let auth = pdu.auth_events().iter().filter_map(|id| self.known_nid(id)).collect();
+        self.work.events.push(NewEvent {
+            type_nid,
+            state_after,
+            reason: None,
+            prev: self.work.extremities.iter().map(|e| e.nid).collect(),
+            missing_prev: Vec::new(),
+            auth,
+            relation: relation_of(pdu.content_str()),
+            redacts_id: pdu.redacts().map(ToOwned::to_owned).filter(|_| redacts.is_some()),
+            record,
+        });
+        self.work.depth = pdu.depth();
+        self.work.extremities = vec![Extremity { nid, event_id: event_id.clone() }];
+        if let Some(state_key) = pdu.state_key() {
+            let slot = (pdu.type_str().to_owned(), state_key.to_owned());
+            self.work.state.insert(slot, (nid, Arc::new(pdu)));
+        }
+        Ok(Built::New(nid, event_id))
+    }
+
+    async fn set_state(&mut self, slot: SlotNid, event: EventNid) -> Result<StateGroupNid, WriteError> {
+        let nid = self.rooms.inner.store.allocate_state_group_nid().await?;
+        let group = self.work.line.push(nid, slot, event);
+        self.work.state_groups.push(group);
+        self.work.state_changes.insert(slot, event);
+        Ok(nid)
+    }
+
+    async fn membership_change(
+        &self,
+        pdu: &Pdu,
+        event: EventNid,
+    ) -> Result<Option<MembershipChange>, WriteError> {
+        let (Ok(membership), Some(state_key)) = (pdu.membership(), pdu.state_key()) else { return Ok(None) };
+        let Some(membership) = Membership::parse(membership.as_str()) else { return Ok(None) };
+        let Ok(user_id) = <&UserId>::try_from(state_key) else { return Ok(None) };
+        let user = self.rooms.inner.store.intern_user(user_id).await?;
+        Ok(Some(MembershipChange { user, membership, event }))
+    }
+
+    fn state(&self, event_type: &str, state_key: &str) -> Option<&Arc<Pdu>> {
+        self.state_entry(event_type, state_key).map(|(_, pdu)| pdu)
+    }
+
+    fn state_entry(&self, event_type: &str, state_key: &str) -> Option<&(EventNid, Arc<Pdu>)> {
+        // Two owned strings for each look-up: cheap beside a signature, and the map stays a plain one.
+        let slot = (event_type.to_owned(), state_key.to_owned());
+        self.work.state.get(&slot).or_else(|| self.base.get(&slot))
+    }
+
+    /// The number of an event that authorises one of the batch.
+    fn known_nid(&self, event_id: &EventId) -> Option<EventNid> {
+        let known = self.work.state.values().chain(self.base.values());
+        known.into_iter().find(|(_, pdu)| pdu.event_id() == event_id).map(|(nid, _)| *nid)
+    }
+}
+
+/// The slots that building and checking an intent looks at.
+fn needed_slots(room: &Room, sender: &Sender, intent: &Intent) -> Result<Vec<Slot>, WriteError> {
+    let state_key = intent.state_key.as_deref();
+    let keys = auth::auth_types(&intent.event_type, &sender.user_id, state_key, &intent.content, room.rules)
+        .map_err(|error| WriteError::Forbidden(error.0))?;
+    let mut slots: Vec<Slot> =
+        keys.into_iter().map(|(event_type, key)| (event_type.to_owned(), key.into_owned())).collect();
+    slots.push(("m.room.create".to_owned(), String::new()));
+    if let Some(state_key) = state_key {
+        slots.push((intent.event_type.clone(), state_key.to_owned()));
+    }
+    Ok(slots)
+}

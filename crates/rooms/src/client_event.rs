@@ -1,0 +1,287 @@
+//! Events as clients see them.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
+
+use std::{borrow::Cow, collections::HashMap, fmt::Write as _, sync::Arc};
+
+use hs_model::{
+    ids::{DeviceNid, EventNid, StateGroupNid, UserNid},
+    membership::Membership,
+    records::EventRecord,
+};
+use hs_room_rules::redact::redact_json;
+use hs_storage::StorageError;
+use ruma::UserId;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{Room, Rooms};
+
+/// Who looks at events.
+#[derive(Clone, Debug)]
+pub struct Viewer<'a> {
+    /// The user.
+    pub user: UserNid,
+    /// The user's id.
+    pub user_id: &'a UserId,
+    /// The device, which is told the transaction ids of what it sent.
+    pub device: Option<DeviceNid>,
+}
+
+/// Whether events name their room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoomId {
+    /// As most endpoints want it.
+    Included,
+    /// As in `/sync`, where it stands outside.
+    Omitted,
+}
+
+/// What is said about an event beside the event itself.
+#[derive(Default)]
+struct Unsigned<'a> {
+    redacted_because: Option<&'a str>,
+    prev_content: Option<&'a RawValue>,
+    replaces_state: Option<&'a str>,
+    membership: Option<Membership>,
+    relations: Option<&'a str>,
+    transaction_id: Option<&'a str>,
+}
+
+/// The parts of a stored event that cannot be taken from its record.
+#[derive(Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    content: &'a RawValue,
+    #[serde(borrow)]
+    redacts: Option<Cow<'a, str>>,
+}
+
+/// Only what `content` of a redaction says from room version 11 on.
+#[derive(Deserialize)]
+struct RedactionContent<'a> {
+    #[serde(borrow)]
+    redacts: Option<Cow<'a, str>>,
+}
+
+impl Rooms {
+    /// Events of one room as a user sees them, in the order given. Look-ups are made for all of them together.
+    ///
+    /// Whether the user may see them at all is not asked here.
+    pub async fn render(
+        &self,
+        room: &Room,
+        events: &[Arc<EventRecord>],
+        viewer: &Viewer<'_>,
+        room_id: RoomId,
+    ) -> Result<Vec<Box<RawValue>>, StorageError> {
+        let others = self.referenced(events).await?;
+        let memberships = self.memberships_at(room, events, viewer).await?;
+        let relations = self.bundled_relations(room, events, viewer).await?;
+        let now_ms = self.inner.clock.now_ms();
+        let mut rendered = Vec::with_capacity(events.len());
+        for event in events {
+            let redaction = event.redacted_by.and_then(|nid| others.get(&nid));
+            let redacted_because = redaction
+                .map(|redaction| render_one(room, redaction, &Unsigned::default(), room_id, now_ms))
+                .transpose()?;
+            let previous = event.replaces.and_then(|nid| others.get(&nid));
+            let previous_json = previous.map(|previous| visible_json(room, previous)).transpose()?;
+            let prev_content =
+                previous_json.as_ref().map(|json| serde_json::from_str::<Stored<'_>>(json)).transpose();
+            let unsigned = Unsigned {
+                redacted_because: redacted_because.as_deref(),
+                prev_content: prev_content.map_err(|_| broken(event))?.map(|stored| stored.content),
+                replaces_state: previous.map(|previous| previous.event_id.as_str()),
+                membership: memberships.get(&event.nid).copied(),
+                relations: relations.get(&event.nid).map(String::as_str),
+                transaction_id: event
+                    .transaction
+                    .as_ref()
+                    .filter(|transaction| Some(transaction.device) == viewer.device)
+                    .map(|transaction| &*transaction.txn_id),
+            };
+            let json = render_one(room, event, &unsigned, room_id, now_ms)?;
+            rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
+        }
+        Ok(rendered)
+    }
+
+    /// The redactions in force and the state events replaced.
+    async fn referenced(
+        &self,
+        events: &[Arc<EventRecord>],
+    ) -> Result<HashMap<EventNid, Arc<EventRecord>>, StorageError> {
+        let wanted: Vec<EventNid> =
+            events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten().collect();
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        self.inner.store.reader().await?.find_events(&wanted).await
+    }
+
+    /// The viewer's membership at each event, changes by the event included.
+    async fn memberships_at(
+        &self,
+        room: &Room,
+        events: &[Arc<EventRecord>],
+        viewer: &Viewer<'_>,
+    ) -> Result<HashMap<EventNid, Membership>, StorageError> {
+        let mut memberships = HashMap::with_capacity(events.len());
+        // Who has been in the room all the time was so at each of these events.
+        let joined_since = {
+            let state = room.read();
+            (state.membership(viewer.user) == Some(Membership::Join))
+                .then(|| state.state_event("m.room.member", viewer.user_id.as_str()))
+                .flatten()
+        };
+        let mut elsewhere = Vec::new();
+        for event in events {
+            if joined_since.is_some_and(|since| event.nid >= since && event.position.is_some_and(|p| p.0 > 0))
+            {
+                memberships.insert(event.nid, Membership::Join);
+            } else {
+                elsewhere.push(event);
+            }
+        }
+        if elsewhere.is_empty() {
+            return Ok(memberships);
+        }
+        let store = &self.inner.store;
+        let key = ("m.room.member", viewer.user_id.as_str());
+        let slots = store.find_slots(&[key]).await?;
+        let slot = slots.values().next().copied();
+        let groups: Vec<StateGroupNid> = elsewhere.iter().filter_map(|event| event.state_before).collect();
+        let mut reader = store.reader().await?;
+        let state = match slot {
+            Some(slot) => reader.find_state_slots(&groups, &[slot]).await?,
+            None => HashMap::new(),
+        };
+        let member_events: Vec<EventNid> = state.values().flat_map(|slots| slots.values().copied()).collect();
+        let member_events = reader.find_events(&member_events).await?;
+        for event in elsewhere {
+            let is_own_member_event = slot.is_some() && event.slot == slot;
+            let member_event = if is_own_member_event {
+                Some(event)
+            } else {
+                let slots = event.state_before.and_then(|group| state.get(&group));
+                slots.and_then(|slots| member_events.get(slots.values().next()?))
+            };
+            let membership = member_event.and_then(|event| membership_of(event)).unwrap_or(Membership::Leave);
+            memberships.insert(event.nid, membership);
+        }
+        Ok(memberships)
+    }
+}
+
+/// What a member event says.
+pub(crate) fn membership_of(event: &EventRecord) -> Option<Membership> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        content: Content<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Content<'a> {
+        #[serde(borrow)]
+        membership: Cow<'a, str>,
+    }
+    Membership::parse(&serde_json::from_str::<Event<'_>>(&event.json).ok()?.content.membership)
+}
+
+/// The JSON of an event, pruned when it is redacted.
+pub fn visible_json<'a>(room: &Room, event: &'a EventRecord) -> Result<Cow<'a, str>, StorageError> {
+    if event.redacted_by.is_none() {
+        return Ok(Cow::Borrowed(&event.json));
+    }
+    redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
+}
+
+/// The content of an event, pruned when it is redacted.
+pub fn visible_content(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
+    let json = visible_json(room, event)?;
+    let stored: Stored<'_> = serde_json::from_str(&json).map_err(|_| broken(event))?;
+    Ok(stored.content.to_owned())
+}
+
+/// A state event as it is shown to those who are not in the room: invited, knocking, or searching.
+///
+/// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
+pub fn stripped(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
+    let json = visible_json(room, event)?;
+    let stored: Stored<'_> = serde_json::from_str(&json).map_err(|_| broken(event))?;
+    let mut text = String::with_capacity(stored.content.get().len() + 160);
+    text.push_str("{\"content\":");
+    text.push_str(stored.content.get());
+    push_string(&mut text, ",\"sender\":", event.sender.as_str());
+    push_string(&mut text, ",\"state_key\":", event.state_key.as_deref().unwrap_or_default());
+    push_string(&mut text, ",\"type\":", &event.event_type);
+    text.push('}');
+    RawValue::from_string(text).map_err(|_| broken(event))
+}
+
+fn render_one(
+    room: &Room,
+    event: &EventRecord,
+    unsigned: &Unsigned<'_>,
+    room_id: RoomId,
+    now_ms: i64,
+) -> Result<String, StorageError> {
+    let json = visible_json(room, event)?;
+    let stored: Stored<'_> = serde_json::from_str(&json).map_err(|_| broken(event))?;
+    let mut text = String::with_capacity(stored.content.get().len() + 512);
+    text.push_str("{\"content\":");
+    text.push_str(stored.content.get());
+    push_string(&mut text, ",\"event_id\":", event.event_id.as_str());
+    let _ = write!(text, ",\"origin_server_ts\":{}", event.origin_server_ts);
+    if &*event.event_type == "m.room.redaction" {
+        // Clients of either age find it: it stands at the top level up to room version 10, in the content from 11 on.
+        let in_content = serde_json::from_str::<RedactionContent<'_>>(stored.content.get()).ok();
+        if let Some(redacts) = stored.redacts.or_else(|| in_content.and_then(|content| content.redacts)) {
+            push_string(&mut text, ",\"redacts\":", &redacts);
+        }
+    }
+    if room_id == RoomId::Included {
+        push_string(&mut text, ",\"room_id\":", room.room_id.as_str());
+    }
+    push_string(&mut text, ",\"sender\":", event.sender.as_str());
+    if let Some(state_key) = &event.state_key {
+        push_string(&mut text, ",\"state_key\":", state_key);
+    }
+    push_string(&mut text, ",\"type\":", &event.event_type);
+    let _ = write!(text, ",\"unsigned\":{{\"age\":{}", (now_ms - event.origin_server_ts).max(0));
+    if let Some(membership) = unsigned.membership {
+        push_string(&mut text, ",\"membership\":", membership.as_str());
+    }
+    if let Some(content) = unsigned.prev_content {
+        text.push_str(",\"prev_content\":");
+        text.push_str(content.get());
+    }
+    if let Some(event_id) = unsigned.replaces_state {
+        push_string(&mut text, ",\"replaces_state\":", event_id);
+    }
+    if let Some(redaction) = unsigned.redacted_because {
+        text.push_str(",\"redacted_because\":");
+        text.push_str(redaction);
+    }
+    if let Some(relations) = unsigned.relations {
+        text.push_str(",\"m.relations\":");
+        text.push_str(relations);
+    }
+    if let Some(transaction_id) = unsigned.transaction_id {
+        push_string(&mut text, ",\"transaction_id\":", transaction_id);
+    }
+    text.push_str("}}");
+    Ok(text)
+}
+
+/// Appends a key, as it stands, and a string as JSON.
+fn push_string(text: &mut String, key: &str, value: &str) {
+    text.push_str(key);
+    // A string always serialises.
+    text.push_str(&serde_json::to_string(value).unwrap_or_default());
+}
+
+fn broken(event: &EventRecord) -> StorageError {
+    StorageError::Inconsistent { table: "event_json", column: "json", row: event.nid.0.to_string() }
+}

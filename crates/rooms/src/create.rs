@@ -1,0 +1,64 @@
+//! Making rooms.
+
+use std::sync::Arc;
+
+use hs_room_rules::room_version;
+use hs_storage::append::{AppendError, NewRoom};
+use rand::RngExt as _;
+use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomId, RoomVersionId};
+
+use crate::{Intent, Room, Rooms, WriteError, WriteRequest, build::Batch, intent::Sender};
+
+/// How long the name of a room is in versions where it has one.
+const NAME_LENGTH: usize = 18;
+
+/// A room to be made.
+#[derive(Clone, Debug)]
+pub struct NewRoomRequest {
+    /// Who makes it.
+    pub creator: Sender,
+    /// Its version.
+    pub version: RoomVersionId,
+    /// Its first events: `m.room.create`, the creator's membership, and so on.
+    pub intents: Vec<Intent>,
+    /// Whether it is listed in the directory.
+    pub is_published: bool,
+    /// An alias that must be free.
+    pub alias: Option<OwnedRoomAliasId>,
+}
+
+impl Rooms {
+    /// Makes a room with its first events, all at once.
+    pub async fn create(&self, request: NewRoomRequest) -> Result<Arc<Room>, WriteError> {
+        let rules = room_version::rules(&request.version)
+            .ok_or_else(|| WriteError::Forbidden("This room version is not supported".to_owned()))?;
+        let nid = self.inner.store.allocate_room_nid().await?;
+        // In versions whose rooms are named by their create event, this name is replaced by the first event built.
+        let room = Room::new(nid, self.random_room_id(), request.version.clone(), rules);
+        let write = WriteRequest { sender: request.creator, intents: request.intents, transaction: None };
+        let mut batch = Batch::for_new_room(self, &room);
+        batch.add(&write).await?;
+        let unit = batch.into_new_room(|room_id| NewRoom {
+            room_id,
+            version: request.version,
+            is_published: request.is_published,
+            alias: request.alias.map(|alias| (alias, write.sender.nid)),
+            created_at: self.inner.clock.now_ms(),
+        });
+        self.inner.appender.append(unit).await.map_err(|error| match error {
+            AppendError::AliasTaken => WriteError::AliasTaken,
+            AppendError::Storage(error) => WriteError::Storage(error),
+            AppendError::Conflict | AppendError::Duplicate | AppendError::DuplicateTransaction => {
+                WriteError::Busy
+            }
+        })?;
+        self.find_by_nid(nid).await?.ok_or(WriteError::Busy)
+    }
+
+    fn random_room_id(&self) -> OwnedRoomId {
+        let name: String =
+            rand::rng().sample_iter(rand::distr::Alphabetic).take(NAME_LENGTH).map(char::from).collect();
+        let id = format!("!{name}:{}", self.inner.options.server_name);
+        RoomId::parse(id).expect("letters and a valid server name make a valid room id")
+    }
+}

@@ -1,0 +1,91 @@
+//! Reading a room from the database into memory.
+
+use std::{collections::HashMap, sync::Arc};
+
+use hs_model::{
+    ids::{EventNid, SlotNid},
+    stream::Position,
+};
+use hs_storage::{StorageError, Store, rooms::RoomHead};
+
+use crate::{
+    room::{Extremity, Head, Room, RoomState, StateIndex},
+    state_line::StateLine,
+};
+
+/// Fills a room that was just made.
+pub(crate) async fn load(store: &Store, room: &Room) -> Result<(), StorageError> {
+    let mut reader = store.snapshot().await?;
+    let row = reader.find_room_head(room.nid).await?.ok_or_else(|| missing_head(room))?;
+    let chain = reader.list_state_group_chain(row.state_group).await?;
+    let current = reader.list_current_state(room.nid).await?;
+    let memberships = reader.list_memberships_in_room(room.nid).await?;
+    let ids = reader.list_event_ids(&row.forward_extremities).await?;
+    drop(reader);
+
+    let slots: Vec<SlotNid> = current.iter().map(|(slot, _)| *slot).collect();
+    let names = store.slot_names(&slots).await?;
+    let mut state = StateIndex::new();
+    for (slot, event) in current {
+        if let Some((event_type, state_key)) = names.get(&slot) {
+            state.entry(event_type.clone()).or_default().insert(state_key.clone(), event);
+        }
+    }
+    let members = memberships.into_iter().map(|row| (row.user, row.membership)).collect();
+    let last_position = row.last_position;
+    let head = head(row, StateLine::from_chain(chain), &ids);
+    room.fill(RoomState::new(head, last_position, state, members));
+    Ok(())
+}
+
+/// Reads where a room stands, after another replica has appended to it.
+pub(crate) async fn load_head(store: &Store, room: &Room) -> Result<(), StorageError> {
+    let mut reader = store.snapshot().await?;
+    let row = reader.find_room_head(room.nid).await?.ok_or_else(|| missing_head(room))?;
+    let chain = reader.list_state_group_chain(row.state_group).await?;
+    let ids = reader.list_event_ids(&row.forward_extremities).await?;
+    drop(reader);
+    // The state in memory has to be as new as the head that names it.
+    store.tail().wait_applied(row.last_position).await;
+    let head = head(row, StateLine::from_chain(chain), &ids);
+    room.update(|state| {
+        if state.head.as_ref().is_none_or(|known| known.version < head.version) {
+            state.head = Some(head);
+        }
+    });
+    Ok(())
+}
+
+fn head(row: RoomHead, line: StateLine, ids: &HashMap<EventNid, ruma::OwnedEventId>) -> Head {
+    let extremities = row
+        .forward_extremities
+        .into_iter()
+        .filter_map(|nid| Some(Extremity { nid, event_id: ids.get(&nid)?.clone() }))
+        .collect();
+    Head { version: row.version, line, extremities, depth: row.depth }
+}
+
+fn missing_head(room: &Room) -> StorageError {
+    StorageError::Inconsistent { table: "room_heads", column: "room_nid", row: room.nid.0.to_string() }
+}
+
+/// Makes sure that the newest events of a room are in memory, as far as memory keeps them.
+pub(crate) async fn load_recent(store: &Store, room: &Arc<Room>, limit: usize) -> Result<(), StorageError> {
+    let (first, has_enough) = {
+        let state = room.read();
+        (state.oldest_recent(), state.recent_len() >= limit || state.has_all_events())
+    };
+    if has_enough {
+        return Ok(());
+    }
+    let mut reader = store.reader().await?;
+    let nids = reader.list_recent_events(room.nid, Position::START, first, limit as i64).await?;
+    let events = reader.list_events(&nids).await?;
+    let since = if (nids.len() as i64) < limit as i64 {
+        Position::START
+    } else {
+        events.first().and_then(|event| event.position).map_or(first, |p| Position(p.0 - 1))
+    };
+    room.update(|state| state.prepend_recent(events, since));
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! A room in memory: current state, memberships, where it stands, and its newest events.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use hs_model::{
+    ids::{EventNid, RoomNid, UserNid},
+    membership::Membership,
+    records::{EventRecord, Outcome},
+    stream::Position,
+};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, room_version_rules::RoomVersionRules};
+
+use crate::{state_line::StateLine, write::Queue};
+
+/// How many of the newest events are kept in memory for each room.
+const RECENT_EVENTS: usize = 50;
+
+/// A room that this server holds. There is at most one value for a room in a process.
+#[derive(Debug)]
+pub struct Room {
+    /// Its number.
+    pub nid: RoomNid,
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Its version.
+    pub version: RoomVersionId,
+    /// The rules of that version.
+    pub rules: &'static RoomVersionRules,
+    cached: RwLock<Cached>,
+    /// Held while the state is read from the database, so that it is read once.
+    pub(crate) loading: tokio::sync::Mutex<()>,
+    pub(crate) queue: Mutex<Queue>,
+}
+
+#[derive(Debug)]
+enum Cached {
+    /// Not read yet; news that came meanwhile.
+    Unloaded(Vec<(Arc<EventRecord>, MemberChange)>),
+    Loaded(Box<RoomState>),
+}
+
+/// What an event of the log does to somebody's membership.
+pub(crate) type MemberChange = Option<(UserNid, Membership)>;
+
+/// A forward extremity: an event that no other event names as its predecessor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extremity {
+    /// Its number.
+    pub nid: EventNid,
+    /// Its id.
+    pub event_id: OwnedEventId,
+}
+
+/// Where a room stands, for those who append to it.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The version that an append must name.
+    pub version: i64,
+    /// The state groups that lead to the current state.
+    pub line: StateLine,
+    /// Events without successors.
+    pub extremities: Vec<Extremity>,
+    /// The greatest depth of those.
+    pub depth: i64,
+}
+
+/// State events by type and state key.
+pub type StateIndex = HashMap<Arc<str>, HashMap<Arc<str>, EventNid>>;
+
+/// What is known of a room.
+#[derive(Debug)]
+pub struct RoomState {
+    /// Where it stands; `None` when another replica has appended and the head must be read again.
+    pub(crate) head: Option<Head>,
+    /// Applied up to here.
+    pub last_position: Position,
+    /// The current state.
+    pub state: StateIndex,
+    /// Every user who has or had a membership.
+    pub members: HashMap<UserNid, Membership>,
+    /// The newest accepted events, oldest first.
+    recent: VecDeque<Arc<EventRecord>>,
+    /// All accepted events after this position are in `recent`.
+    recent_since: Position,
+}
+
+impl RoomState {
+    pub(crate) fn new(
+        head: Head,
+        last_position: Position,
+        state: StateIndex,
+        members: HashMap<UserNid, Membership>,
+    ) -> Self {
+        Self {
+            head: Some(head),
+            last_position,
+            state,
+            members,
+            recent: VecDeque::new(),
+            recent_since: last_position,
+        }
+    }
+
+    /// The event that fills a state slot.
+    pub fn state_event(&self, event_type: &str, state_key: &str) -> Option<EventNid> {
+        self.state.get(event_type)?.get(state_key).copied()
+    }
+
+    /// A user's membership.
+    pub fn membership(&self, user: UserNid) -> Option<Membership> {
+        self.members.get(&user).copied()
+    }
+
+    /// The users with a membership.
+    pub fn users_with(&self, membership: Membership) -> impl Iterator<Item = UserNid> {
+        self.members.iter().filter(move |(_, m)| **m == membership).map(|(user, _)| *user)
+    }
+
+    /// The accepted events after a position, oldest first; `None` when memory does not reach back that far.
+    pub fn recent_after(
+        &self,
+        position: Position,
+    ) -> Option<impl DoubleEndedIterator<Item = &Arc<EventRecord>>> {
+        (position >= self.recent_since).then(|| {
+            let start = self.recent.partition_point(|event| event.position <= Some(position));
+            self.recent.range(start..)
+        })
+    }
+
+    /// How many events are in memory.
+    pub(crate) fn recent_len(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// Whether every event of the room is in memory.
+    pub(crate) fn has_all_events(&self) -> bool {
+        self.recent_since == Position::START
+    }
+
+    /// The position of the oldest event in memory, or that up to which the room is known.
+    pub(crate) fn oldest_recent(&self) -> Position {
+        self.recent.front().and_then(|event| event.position).unwrap_or(self.last_position)
+    }
+
+    /// The newest accepted event in memory.
+    pub fn newest(&self) -> Option<&Arc<EventRecord>> {
+        self.recent.back()
+    }
+
+    /// Puts older events, read from the database, before those in memory: all accepted events after `since`.
+    pub(crate) fn prepend_recent(&mut self, older: Vec<Arc<EventRecord>>, since: Position) {
+        let known = self.recent.front().and_then(|event| event.position);
+        for event in older.into_iter().rev() {
+            if known.is_none_or(|known| event.position < Some(known)) {
+                self.recent.push_front(event);
+            }
+        }
+        self.recent_since = self.recent_since.min(since);
+    }
+
+    /// Takes note of an event of the log.
+    pub(crate) fn apply(&mut self, event: &Arc<EventRecord>, member: MemberChange) {
+        let Some(position) = event.position else { return };
+        if position <= self.last_position {
+            return;
+        }
+        self.last_position = position;
+        if event.outcome != Outcome::Accepted {
+            return;
+        }
+        if let Some(state_key) = &event.state_key {
+            self.state.entry(event.event_type.clone()).or_default().insert(state_key.clone(), event.nid);
+            if let Some((user, membership)) = member {
+                self.members.insert(user, membership);
+            }
+        }
+        if let Some(target) = event.redacts
+            && let Some(at) = self.recent.iter().position(|known| known.nid == target)
+        {
+            let mut redacted = EventRecord::clone(&self.recent[at]);
+            redacted.redacted_by = Some(event.nid);
+            self.recent[at] = Arc::new(redacted);
+        }
+        self.recent.push_back(event.clone());
+        if self.recent.len() > RECENT_EVENTS
+            && let Some(gone) = self.recent.pop_front()
+        {
+            self.recent_since = gone.position.unwrap_or(self.recent_since);
+        }
+    }
+}
+
+impl Room {
+    pub(crate) fn new(
+        nid: RoomNid,
+        room_id: OwnedRoomId,
+        version: RoomVersionId,
+        rules: &'static RoomVersionRules,
+    ) -> Self {
+        Self {
+            nid,
+            room_id,
+            version,
+            rules,
+            cached: RwLock::new(Cached::Unloaded(Vec::new())),
+            loading: tokio::sync::Mutex::new(()),
+            queue: Mutex::default(),
+        }
+    }
+
+    /// Looks at the state. Must not be held across an `await`.
+    ///
+    /// # Panics
+    /// When the room is not loaded: `Rooms` hands out loaded rooms only.
+    pub fn read(&self) -> RoomReadGuard<'_> {
+        RoomReadGuard(self.cached.read())
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        matches!(*self.cached.read(), Cached::Loaded(_))
+    }
+
+    /// Keeps what was read, and catches up with the news that came meanwhile.
+    pub(crate) fn fill(&self, mut state: RoomState) {
+        let mut cached = self.cached.write();
+        if let Cached::Unloaded(news) = &*cached {
+            for (event, member) in news {
+                if event.position > Some(state.last_position) {
+                    state.apply(event, *member);
+                    state.head = None;
+                }
+            }
+            *cached = Cached::Loaded(Box::new(state));
+        }
+    }
+
+    /// Takes note of an event of the log.
+    pub(crate) fn apply(&self, event: &Arc<EventRecord>, member: MemberChange) {
+        match &mut *self.cached.write() {
+            Cached::Unloaded(news) => news.push((event.clone(), member)),
+            Cached::Loaded(state) => state.apply(event, member),
+        }
+    }
+
+    /// Changes the state under the lock. Does nothing while the room is not loaded.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut RoomState)) {
+        if let Cached::Loaded(state) = &mut *self.cached.write() {
+            change(state);
+        }
+    }
+}
+
+/// Access to the state of a loaded room.
+pub struct RoomReadGuard<'a>(RwLockReadGuard<'a, Cached>);
+
+impl std::ops::Deref for RoomReadGuard<'_> {
+    type Target = RoomState;
+
+    fn deref(&self) -> &RoomState {
+        match &*self.0 {
+            Cached::Loaded(state) => state,
+            Cached::Unloaded(_) => unreachable!("rooms are loaded before they are handed out"),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! [`Rooms`]: the way to every room of this server.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use hs_model::{
+    clock::Clock,
+    ids::{RoomNid, UserNid},
+    membership::Membership,
+    records::EventRecord,
+};
+use hs_room_rules::{room_version, sign::SigningKey};
+use hs_storage::{
+    StorageError, Store,
+    append::Appender,
+    log::{LogEntry, LogKind},
+    rooms::RoomRow,
+    tail::LogApplier,
+};
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
+use serde::Deserialize;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    loading,
+    pdus::Pdus,
+    room::{MemberChange, Room},
+};
+
+/// What [`Rooms`] needs to know.
+#[derive(Clone, Debug)]
+pub struct RoomsOptions {
+    /// This server's name.
+    pub server_name: OwnedServerName,
+    /// The version of new rooms.
+    pub default_version: RoomVersionId,
+    /// How many rooms stay in memory when nobody uses them at the moment.
+    pub cached_rooms: u64,
+    /// How long a room that nobody uses stays in memory.
+    pub cache_idle: Duration,
+}
+
+/// The rooms of this server.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) appender: Appender,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) options: RoomsOptions,
+    pub(crate) pdus: Pdus,
+    /// Every room in memory, whoever keeps it there: two values for one room would drift apart.
+    live: Mutex<HashMap<RoomNid, Weak<Room>>>,
+    /// Keeps rooms in memory while they are used now and then.
+    kept: Cache<RoomNid, Arc<Room>>,
+    by_id: Cache<OwnedRoomId, RoomNid>,
+    /// Transaction ids answered lately.
+    pub(crate) transactions: Cache<crate::write::TransactionKey, ruma::OwnedEventId>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Rooms {
+    /// The rooms in `store`; events are signed with `key`.
+    pub fn new(
+        store: Store,
+        appender: Appender,
+        clock: Arc<dyn Clock>,
+        key: Arc<SigningKey>,
+        options: RoomsOptions,
+    ) -> Self {
+        let kept =
+            Cache::builder().max_capacity(options.cached_rooms).time_to_idle(options.cache_idle).build();
+        let transactions =
+            Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(30 * 60)).build();
+        Self {
+            inner: Arc::new(Inner {
+                pdus: Pdus::new(store.clone()),
+                live: Mutex::default(),
+                kept,
+                by_id: Cache::new(100_000),
+                transactions,
+                tasks: TaskTracker::new(),
+                store,
+                appender,
+                clock,
+                key,
+                options,
+            }),
+        }
+    }
+
+    /// A room by its id, loaded; `None` when this server does not hold it.
+    pub async fn find(&self, room_id: &RoomId) -> Result<Option<Arc<Room>>, StorageError> {
+        if let Some(nid) = self.inner.by_id.get(room_id) {
+            return self.find_by_nid(nid).await;
+        }
+        let Some(row) = self.inner.store.reader().await?.find_room(room_id).await? else { return Ok(None) };
+        self.inner.by_id.insert(row.room_id.clone(), row.nid);
+        self.load(self.intern(row)?).await.map(Some)
+    }
+
+    /// A room by its number, loaded.
+    pub async fn find_by_nid(&self, nid: RoomNid) -> Result<Option<Arc<Room>>, StorageError> {
+        if let Some(room) = self.live(nid) {
+            return self.load(room).await.map(Some);
+        }
+        let rows = self.inner.store.reader().await?.list_rooms(&[nid]).await?;
+        let Some(row) = rows.into_iter().next() else { return Ok(None) };
+        self.load(self.intern(row)?).await.map(Some)
+    }
+
+    /// A user's membership. What memory denies is looked up in the database, since another replica may know better.
+    pub async fn membership(&self, room: &Room, user: UserNid) -> Result<Option<Membership>, StorageError> {
+        let known = room.read().membership(user);
+        if known == Some(Membership::Join) {
+            return Ok(known);
+        }
+        let row = self.inner.store.reader().await?.find_membership(room.nid, user).await?;
+        Ok(row.map(|row| row.membership))
+    }
+
+    /// Sees to it that the newest `limit` events of a room are in memory (as far as memory keeps that many).
+    pub async fn warm_recent(&self, room: &Arc<Room>, limit: usize) -> Result<(), StorageError> {
+        loading::load_recent(&self.inner.store, room, limit).await
+    }
+
+    /// This server's name.
+    pub fn server_name(&self) -> &ruma::ServerName {
+        &self.inner.options.server_name
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Waits until every write under way has ended, and takes no more.
+    pub async fn shut_down(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    /// How many rooms are in memory.
+    pub fn cached_count(&self) -> usize {
+        self.inner.live.lock().len()
+    }
+
+    fn live(&self, nid: RoomNid) -> Option<Arc<Room>> {
+        let room = self.inner.live.lock().get(&nid).and_then(Weak::upgrade)?;
+        // Counts as a use, and brings it back when it was only kept alive by somebody else.
+        if self.inner.kept.get(&nid).is_none() {
+            self.inner.kept.insert(nid, room.clone());
+        }
+        Some(room)
+    }
+
+    /// The one value for a room, made when there is none.
+    fn intern(&self, row: RoomRow) -> Result<Arc<Room>, StorageError> {
+        let rules = room_version::rules(&row.version).ok_or_else(|| StorageError::Inconsistent {
+            table: "rooms",
+            column: "room_version",
+            row: row.nid.0.to_string(),
+        })?;
+        let room = {
+            let mut live = self.inner.live.lock();
+            if let Some(room) = live.get(&row.nid).and_then(Weak::upgrade) {
+                room
+            } else {
+                if live.len() >= 2 * self.inner.options.cached_rooms as usize {
+                    live.retain(|_, room| room.strong_count() > 0);
+                }
+                let room = Arc::new(Room::new(row.nid, row.room_id, row.version, rules));
+                live.insert(row.nid, Arc::downgrade(&room));
+                room
+            }
+        };
+        self.inner.kept.insert(room.nid, room.clone());
+        Ok(room)
+    }
+
+    async fn load(&self, room: Arc<Room>) -> Result<Arc<Room>, StorageError> {
+        if !room.is_loaded() {
+            let _loading = room.loading.lock().await;
+            if !room.is_loaded() {
+                loading::load(&self.inner.store, &room).await?;
+            }
+        }
+        Ok(room)
+    }
+
+    async fn apply_event(&self, room: RoomNid, event: &Arc<EventRecord>, is_local: bool) {
+        let Some(room) = self.inner.live.lock().get(&room).and_then(Weak::upgrade) else { return };
+        let member = self.member_change(event).await;
+        room.apply(event, member);
+        if !is_local {
+            room.update(|state| state.head = None);
+        }
+    }
+
+    /// Who becomes what by an event.
+    async fn member_change(&self, event: &EventRecord) -> MemberChange {
+        #[derive(Deserialize)]
+        struct Event<'a> {
+            #[serde(borrow)]
+            content: Content<'a>,
+        }
+        #[derive(Deserialize)]
+        struct Content<'a> {
+            membership: &'a str,
+        }
+        if &*event.event_type != "m.room.member" {
+            return None;
+        }
+        let user_id = <&UserId>::try_from(&**event.state_key.as_ref()?).ok()?;
+        let content = serde_json::from_str::<Event<'_>>(&event.json).ok()?.content;
+        let membership = Membership::parse(content.membership)?;
+        match self.inner.store.intern_user(user_id).await {
+            Ok(user) => Some((user, membership)),
+            Err(error) => {
+                tracing::error!(%error, event_id = %event.event_id, "could not look up a member");
+                None
+            }
+        }
+    }
+}
+
+impl LogApplier for Rooms {
+    fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            for entry in entries {
+                if let (LogKind::Event, Some(room), Some(event)) = (entry.kind, entry.room, &entry.event) {
+                    self.apply_event(room, event, entry.is_local).await;
+                }
+            }
+        })
+    }
+}
