@@ -90,12 +90,23 @@ pub fn build(
     server_name: &ServerName,
     key: &SigningKey,
 ) -> Result<Pdu, BuildError> {
+    let content = Object::parse(template.content, ParseOptions::client(rules))?;
+    build_parsed(template, content, rules, server_name, key)
+}
+
+/// Like [`build`], for content that is parsed already; `template.content` is not looked at.
+pub fn build_parsed(
+    template: EventTemplate<'_>,
+    mut content: Object<'_>,
+    rules: &'static RoomVersionRules,
+    server_name: &ServerName,
+    key: &SigningKey,
+) -> Result<Pdu, BuildError> {
     check_template(&template, rules)?;
-    let mut content = Object::parse(template.content, ParseOptions::client(rules))?;
     if let Some(redacts) = template.redacts
         && rules.redacts_is_in_content()
     {
-        content.insert("redacts", redacts.as_str());
+        content.insert("redacts", redacts.as_str().to_owned());
     }
     let full_content = content.to_canonical_string();
     if full_content.len() > MAX_BUILT_BYTES {

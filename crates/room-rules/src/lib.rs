@@ -10,6 +10,7 @@
 pub mod auth;
 pub mod build;
 pub mod canonical_json;
+pub mod client_content;
 pub mod event_id;
 pub mod hash;
 pub mod pdu;
@@ -17,3 +18,6 @@ pub mod power_levels;
 pub mod redact;
 pub mod room_version;
 pub mod sign;
+pub mod state_res;
+pub mod verify;
+pub mod visibility;
