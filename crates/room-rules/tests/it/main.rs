@@ -1,0 +1,14 @@
+//! Tests of the room rules through their public interface.
+
+mod auth;
+mod build;
+mod canonical_json;
+mod client_content;
+mod pdu;
+mod power_levels;
+mod redact;
+mod room;
+mod sign;
+mod state_res;
+mod verify;
+mod visibility;
