@@ -1,1 +1,3 @@
+//! The `kith` program.
+
 fn main() {}

@@ -1,0 +1,111 @@
+//! The configuration: a TOML file, overridden by the environment.
+//!
+//! Each section is a struct in a file of its own, declared through the [`section!`](section) macro, which keeps the
+//! documentation and the default of an option beside its type. [`example`] turns those into `config.example.toml`.
+
+mod section;
+
+mod database;
+mod environment;
+pub mod example;
+mod federation;
+mod http;
+mod listeners;
+mod load;
+mod logging;
+mod metrics;
+mod passwords;
+mod rate_limits;
+mod registration;
+mod rooms;
+mod secret;
+mod server;
+mod signing;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    database::Database,
+    federation::Federation,
+    http::Http,
+    listeners::{Bind, Listener, Resource, Tls},
+    load::{ConfigError, Source},
+    logging::{LogFormat, Logging},
+    metrics::Metrics,
+    passwords::Passwords,
+    rate_limits::{RateLimit, RateLimits},
+    registration::{Registration, RegistrationMode, Term},
+    rooms::Rooms,
+    secret::Secret,
+    server::Server,
+    signing::{OldKey, Signing},
+};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Who the server is.
+    pub server: Server,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Limits of the HTTP server.
+    pub http: Http,
+    /// Where it keeps what it knows.
+    pub database: Database,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// What a password must be like and how it is hashed.
+    pub passwords: Passwords,
+    /// Defaults for new rooms.
+    pub rooms: Rooms,
+    /// How much one client may ask.
+    pub rate_limits: RateLimits,
+    /// Talking to other servers.
+    pub federation: Federation,
+    /// The key that signs events.
+    pub signing: Signing,
+    /// What is logged and how.
+    pub logging: Logging,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            listeners: vec![Listener::default()],
+            http: Http::default(),
+            database: Database::default(),
+            registration: Registration::default(),
+            passwords: Passwords::default(),
+            rooms: Rooms::default(),
+            rate_limits: RateLimits::default(),
+            federation: Federation::default(),
+            signing: Signing::default(),
+            logging: Logging::default(),
+            metrics: Metrics::default(),
+        }
+    }
+}
+
+/// What is wrong with a value, and what to do about it. Found by the `validate` of a section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// The key inside the section.
+    pub key: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What to write instead.
+    pub remedy: &'static str,
+}
+
+impl Invalid {
+    fn new(key: &'static str, problem: impl Into<String>, remedy: &'static str) -> Self {
+        Self { key, problem: problem.into(), remedy }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! The homeserver: everything that runs inside the `kith` program.
+//!
+//! Start with [`cli`] for the commands, [`config`] for what can be configured, and [`wiring`] for how the parts are put
+//! together. The client-server API stands in `client_api`, one file per path of the specification.
+//!
+//! Invariants: nothing below this crate reads the configuration, the environment or the clock of the system; it is
+//! all handed down from here.
+
+pub mod config;
