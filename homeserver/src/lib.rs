@@ -7,3 +7,4 @@
 //! all handed down from here.
 
 pub mod config;
+pub mod postgres;
