@@ -43,8 +43,10 @@ impl LogWatch {
         state.partial = bytes.split_off(whole);
         let text = String::from_utf8_lossy(&bytes);
         text.lines()
-            .filter(|line| is_complaint(line))
-            .filter(|line| !state.declared.iter().any(|declared| line.contains(declared.as_str())))
+            .filter(|line| {
+                let is_declared = || state.declared.iter().any(|declared| line.contains(declared.as_str()));
+                is_panic(line) || (is_warning(line) && !is_declared())
+            })
             .map(str::to_owned)
             .collect()
     }
@@ -61,10 +63,12 @@ impl LogWatch {
     }
 }
 
-fn is_complaint(line: &str) -> bool {
-    if line.contains("panicked at") {
-        return true;
-    }
+/// No case may declare a panic.
+fn is_panic(line: &str) -> bool {
+    line.contains("panicked at")
+}
+
+fn is_warning(line: &str) -> bool {
     serde_json::from_str::<Value>(line)
         .is_ok_and(|entry| entry["level"].as_str().is_some_and(|level| matches!(level, "WARN" | "ERROR")))
 }

@@ -1,3 +1,5 @@
 //! All conformance cases, in one program. A family is a module; see `README.md` for how a case is written.
 
 mod accounts;
+mod crash;
+mod hostile;
