@@ -44,7 +44,6 @@ struct Unsigned<'a> {
     prev_content: Option<&'a RawValue>,
     replaces_state: Option<&'a str>,
     membership: Option<Membership>,
-    relations: Option<&'a str>,
     transaction_id: Option<&'a str>,
 }
 
@@ -77,7 +76,6 @@ impl Rooms {
     ) -> Result<Vec<Box<RawValue>>, StorageError> {
         let others = self.referenced(events).await?;
         let memberships = self.memberships_at(room, events, viewer).await?;
-        let relations = self.bundled_relations(room, events, viewer).await?;
         let now_ms = self.inner.clock.now_ms();
         let mut rendered = Vec::with_capacity(events.len());
         for event in events {
@@ -94,7 +92,6 @@ impl Rooms {
                 prev_content: prev_content.map_err(|_| broken(event))?.map(|stored| stored.content),
                 replaces_state: previous.map(|previous| previous.event_id.as_str()),
                 membership: memberships.get(&event.nid).copied(),
-                relations: relations.get(&event.nid).map(String::as_str),
                 transaction_id: event
                     .transaction
                     .as_ref()
@@ -263,10 +260,6 @@ fn render_one(
     if let Some(redaction) = unsigned.redacted_because {
         text.push_str(",\"redacted_because\":");
         text.push_str(redaction);
-    }
-    if let Some(relations) = unsigned.relations {
-        text.push_str(",\"m.relations\":");
-        text.push_str(relations);
     }
     if let Some(transaction_id) = unsigned.transaction_id {
         push_string(&mut text, ",\"transaction_id\":", transaction_id);

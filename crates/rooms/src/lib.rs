@@ -8,7 +8,6 @@
 //! - A refusal is never given on the word of the cache alone: it is checked against the database's version first.
 //! - Nothing here knows HTTP, sync, federation or push; those follow the log.
 
-mod aggregations;
 mod build;
 pub mod client_event;
 pub mod create;

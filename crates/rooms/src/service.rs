@@ -83,7 +83,7 @@ impl Rooms {
         let kept =
             Cache::builder().max_capacity(options.cached_rooms).time_to_idle(options.cache_idle).build();
         let transactions =
-            Cache::builder().max_capacity(100_000).time_to_live(Duration::from_secs(30 * 60)).build();
+            Cache::builder().max_capacity(100_000).time_to_live(Duration::from_mins(30)).build();
         Self {
             inner: Arc::new(Inner {
                 pdus: Pdus::new(store.clone()),

@@ -4,7 +4,7 @@
 //! task that empties it; requests that are given up by their client are finished all the same.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -197,7 +197,7 @@ impl Rooms {
             None => None,
         };
         if let (Some(unit), Some(appended)) = (unit, &appended) {
-            move_head(room, unit, appended);
+            move_head(room, &unit, appended);
         }
         let events: HashMap<_, _> =
             appended.iter().flat_map(|appended| &appended.events).map(|event| (event.nid, event)).collect();
@@ -273,13 +273,13 @@ impl Rooms {
     /// The same transaction twice in one batch is one job with two receivers; the later ones are answered by a look-up
     /// once the first is written.
     fn unite_duplicates(&self, room: &Arc<Room>, jobs: Vec<Job>) -> Vec<Job> {
-        let mut seen = HashMap::new();
+        let mut seen = HashSet::new();
         let mut unique: Vec<Job> = Vec::with_capacity(jobs.len());
         let mut later = Vec::new();
         for job in jobs {
             if let Some(transaction) = &job.request.transaction {
                 let key = (transaction.device, transaction.txn_id.clone());
-                if seen.insert(key, ()).is_some() {
+                if !seen.insert(key) {
                     later.push(job);
                     continue;
                 }
@@ -312,7 +312,7 @@ fn answer_all(jobs: Vec<Job>, error: &WriteError) {
 }
 
 /// The batch is on disk and applied: the room stands where the batch ends.
-fn move_head(room: &Room, unit: AppendUnit, appended: &Appended) {
+fn move_head(room: &Room, unit: &AppendUnit, appended: &Appended) {
     let ids: HashMap<_, _> =
         unit.events.iter().map(|event| (event.record.nid, &event.record.event_id)).collect();
     let extremities = unit
