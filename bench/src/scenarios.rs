@@ -1,0 +1,87 @@
+//! The scenarios. Each prepares what it needs, measures, and adds its rows to the world.
+
+use anyhow::Result;
+
+use crate::{server::HashCost, world::World};
+
+mod accounts;
+mod fanout;
+mod growth;
+mod history;
+mod memory;
+mod mixed;
+mod rooms;
+mod send;
+mod sync;
+
+/// What can be asked for with `--scenario`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scenario {
+    /// Accounts made, with the password hash cost as shipped.
+    Register,
+    /// Memory when idle, alone and with many long polls; also how long a start takes.
+    Memory,
+    /// Rooms created.
+    Rooms,
+    /// Messages sent: one after the other, into many rooms, into one busy room.
+    Send,
+    /// Messages delivered to long polls.
+    Fanout,
+    /// First syncs of users in 20 and in 200 rooms, after a restart and warm.
+    InitialSync,
+    /// A room's history read backwards.
+    Pagination,
+    /// Many users joining one room.
+    Join,
+    /// Messages sent in rooms of growing size.
+    SendSizes,
+    /// Database growth per state change in the biggest room.
+    Growth,
+    /// A mixture of what clients do.
+    Mixed,
+}
+
+/// Scenarios that share a server, in the order in which they run on it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Group {
+    pub(crate) cost: HashCost,
+    pub(crate) scenarios: &'static [Scenario],
+}
+
+/// Hash cost and memory are measured on servers of their own. Joins come before what needs the big room.
+pub(crate) const GROUPS: [Group; 3] = [
+    Group { cost: HashCost::Shipped, scenarios: &[Scenario::Register] },
+    Group { cost: HashCost::Cheap, scenarios: &[Scenario::Memory] },
+    Group {
+        cost: HashCost::Cheap,
+        scenarios: &[
+            Scenario::Rooms,
+            Scenario::Send,
+            Scenario::Fanout,
+            Scenario::InitialSync,
+            Scenario::Pagination,
+            Scenario::Mixed,
+            Scenario::Join,
+            Scenario::SendSizes,
+            Scenario::Growth,
+        ],
+    },
+];
+
+impl Scenario {
+    pub(crate) async fn run(self, world: &mut World) -> Result<()> {
+        match self {
+            Self::Register => accounts::register(world).await,
+            Self::Memory => memory::run(world).await,
+            Self::Rooms => rooms::create(world).await,
+            Self::Send => send::run(world).await,
+            Self::Fanout => fanout::run(world).await,
+            Self::InitialSync => sync::initial(world).await,
+            Self::Pagination => history::paginate(world).await,
+            Self::Join => rooms::join(world).await,
+            Self::SendSizes => send::sizes(world).await,
+            Self::Growth => growth::run(world).await,
+            Self::Mixed => mixed::run(world).await,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Kith: the release binary with its embedded Postgres.
+
+use std::{net::SocketAddr, path::Path, process::Command};
+
+use anyhow::{Result, ensure};
+
+use super::{HashCost, Setup, write_file};
+
+pub(super) fn prepare(setup: &Setup, dir: &Path, addr: SocketAddr, cost: HashCost) -> Result<Command> {
+    ensure!(setup.kith.is_file(), "no Kith binary at {}; build it or set KITH_BIN", setup.kith.display());
+    let passwords = match cost {
+        HashCost::Shipped => "",
+        HashCost::Cheap => "[passwords]\nhash_memory_kib = 64\nhash_iterations = 1\n",
+    };
+    let config = dir.join("kith.toml");
+    write_file(
+        &config,
+        &format!(
+            r#"[server]
+name = "{addr}"
+public_base_url = "http://{addr}"
+data_dir = "{data}"
+[[listeners]]
+bind = "{addr}"
+resources = ["client", "federation", "health"]
+[registration]
+mode = "open"
+[rooms]
+default_version = "12"
+[rate_limits]
+enabled = false
+[logging]
+filter = "warn"
+[metrics]
+enabled = false
+{passwords}"#,
+            data = dir.join("data").display(),
+        ),
+    )?;
+    let mut command = Command::new(&setup.kith);
+    command.arg("serve").arg("--config").arg(config).current_dir(dir);
+    Ok(command)
+}

@@ -1,0 +1,108 @@
+//! How much each scenario does.
+
+use std::time::Duration;
+
+use crate::server::Kind;
+
+/// Counts are upper bounds: a measured window also ends after `window`.
+#[derive(Debug, Clone)]
+pub(crate) struct Sizes {
+    pub(crate) window: Duration,
+    pub(crate) registrations: usize,
+    pub(crate) rooms: usize,
+    /// Rooms written to at once in the many-rooms case, and senders in the one-room case.
+    pub(crate) senders: usize,
+    pub(crate) messages: usize,
+    /// Room sizes that a message should cost the same in.
+    pub(crate) members: Vec<usize>,
+    pub(crate) messages_per_size: usize,
+    pub(crate) watchers: usize,
+    pub(crate) fanout_rooms: usize,
+    /// Messages per second into the one watched room, and into all of several.
+    pub(crate) one_room_rate: f64,
+    pub(crate) many_rooms_rate: f64,
+    /// For each: how many rooms a user is in, and how many users sync.
+    pub(crate) synced_rooms: Vec<(usize, usize)>,
+    pub(crate) syncs: usize,
+    pub(crate) page_messages: usize,
+    pub(crate) pages: usize,
+    pub(crate) joins: usize,
+    pub(crate) mixed_users: usize,
+    pub(crate) mixed_operations: usize,
+    pub(crate) polls: usize,
+    pub(crate) state_changes: usize,
+}
+
+impl Sizes {
+    /// A full run takes some minutes for Kith, and about as long for Synapse with smaller counts.
+    pub(crate) fn full(kind: Kind) -> Self {
+        match kind {
+            Kind::Kith => Self {
+                window: Duration::from_secs(20),
+                registrations: 200,
+                rooms: 1000,
+                senders: 64,
+                messages: 30_000,
+                members: vec![1, 100, 1000, 5000],
+                messages_per_size: 5000,
+                watchers: 100,
+                fanout_rooms: 50,
+                one_room_rate: 20.0,
+                many_rooms_rate: 400.0,
+                synced_rooms: vec![(20, 10), (200, 5)],
+                syncs: 500,
+                page_messages: 2000,
+                pages: 2000,
+                joins: 5000,
+                mixed_users: 64,
+                mixed_operations: 30_000,
+                polls: 5000,
+                state_changes: 2000,
+            },
+            Kind::Synapse => Self {
+                window: Duration::from_secs(20),
+                registrations: 40,
+                rooms: 100,
+                messages: 2000,
+                members: vec![1, 100, 1000],
+                messages_per_size: 300,
+                one_room_rate: 0.5,
+                many_rooms_rate: 10.0,
+                syncs: 100,
+                page_messages: 500,
+                pages: 300,
+                joins: 1000,
+                mixed_operations: 3000,
+                polls: 500,
+                state_changes: 300,
+                ..Self::full(Kind::Kith)
+            },
+        }
+    }
+
+    /// Small enough to see within a minute or two that everything works.
+    pub(crate) fn quick() -> Self {
+        Self {
+            window: Duration::from_secs(5),
+            registrations: 8,
+            rooms: 20,
+            senders: 8,
+            messages: 300,
+            members: vec![1, 50],
+            messages_per_size: 100,
+            watchers: 20,
+            fanout_rooms: 5,
+            one_room_rate: 2.0,
+            many_rooms_rate: 10.0,
+            synced_rooms: vec![(5, 3)],
+            syncs: 20,
+            page_messages: 100,
+            pages: 20,
+            joins: 50,
+            mixed_users: 8,
+            mixed_operations: 300,
+            polls: 60,
+            state_changes: 50,
+        }
+    }
+}
