@@ -8,19 +8,27 @@
 //! - News goes out only after commit, and by itself: whoever writes cannot forget to notify.
 //! - The caller opens and commits, so that one action is one transaction; no function here takes a second connection.
 
+pub mod account_data;
+pub mod accounts;
 pub mod append;
+pub mod devices;
 pub mod error;
 mod event_cache;
 pub mod events;
+pub mod filters;
 pub mod leases;
 pub mod log;
 pub mod membership;
 pub mod nids;
+pub mod profiles;
+pub mod registration_tokens;
 pub mod rooms;
 pub mod state_groups;
 pub mod store;
 pub mod tail;
+pub mod tokens;
 pub mod txn;
+pub mod uia;
 
 pub use error::StorageError;
 pub use store::{Store, StoreOptions};
