@@ -7,4 +7,10 @@
 //! all handed down from here.
 
 pub mod config;
+pub mod health;
+pub mod listener;
 pub mod postgres;
+pub mod shutdown;
+pub mod signing_key;
+pub mod tasks;
+pub mod telemetry;

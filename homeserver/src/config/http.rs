@@ -8,7 +8,7 @@ section! {
         /// How many connections may be open at once on all listeners together. Further ones wait to be accepted.
         pub max_connections: usize = 20_000,
         /// Seconds that a client may take to send the head of a request, and that an idle connection is kept.
-        pub header_timeout_seconds: u64 = 30,
+        pub header_timeout_seconds: u64 = 60,
         /// Seconds that requests may still take when the server is stopped. Long polls are ended at once.
         pub shutdown_timeout_seconds: u64 = 15,
     }
