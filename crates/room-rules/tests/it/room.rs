@@ -1,9 +1,6 @@
 //! A room to test with: it builds real, signed events on top of its state, and applies those it is told to.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use hs_room_rules::{
     auth::{AuthError, auth_types, check_dependent, check_independent},
@@ -14,6 +11,7 @@ use hs_room_rules::{
     room_version::{self, RoomVersionRules, RoomVersionRulesExt as _},
     sign::SigningKey,
 };
+use proptest::test_runner::Config as ProptestConfig;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
@@ -37,6 +35,11 @@ pub(crate) fn version(version: &str) -> &'static RoomVersionRules {
 /// All room versions from one to another.
 pub(crate) fn versions(from: u8, to: u8) -> impl Iterator<Item = String> {
     (from..=to).map(|version| version.to_string())
+}
+
+/// How many cases a property is tried with. Nothing is written to disk when one fails: proptest prints it.
+pub(crate) fn cases(count: u32) -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(count) }
 }
 
 pub(crate) fn key() -> SigningKey {
@@ -237,9 +240,9 @@ impl Room {
         self
     }
 
-    /// The ids of the state events.
-    pub(crate) fn state_ids(&self) -> BTreeSet<OwnedEventId> {
-        self.state.values().map(|pdu| pdu.event_id().to_owned()).collect()
+    /// Lets time pass.
+    pub(crate) fn skip(&mut self, count: i64) {
+        self.count += count;
     }
 }
 
