@@ -19,5 +19,6 @@ pub mod redact;
 pub mod room_version;
 pub mod sign;
 pub mod state_res;
+mod unpadded_base64;
 pub mod verify;
 pub mod visibility;

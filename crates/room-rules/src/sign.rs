@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 use rand::CryptoRng;
 use ruma::{OwnedServerSigningKeyId, ServerName, ServerSigningKeyVersion, SigningKeyAlgorithm, SigningKeyId};
@@ -12,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::{
     canonical_json::{Object, Value},
     hash::NOT_SIGNED,
+    unpadded_base64::{decode, decode_into, encode},
 };
 
 /// The longest version of a key that we read: key ids travel in every signature.
@@ -39,7 +39,7 @@ pub enum SigningKeyError {
     )]
     Version,
     /// The seed is not base64 of 32 bytes.
-    #[error("the seed is not unpadded base64 of 32 bytes")]
+    #[error("the seed is not base64 of 32 bytes")]
     Seed,
 }
 
@@ -78,21 +78,15 @@ impl SigningKey {
             return Err(SigningKeyError::Algorithm);
         }
         let mut seed = Zeroizing::new([0; 32]);
-        // The decoder wants room for an estimate that is a little longer than the seed.
-        let mut decoded = Zeroizing::new([0; 36]);
-        let length = STANDARD_NO_PAD
-            .decode_slice(encoded.trim_end_matches('='), decoded.as_mut())
-            .map_err(|_| SigningKeyError::Seed)?;
-        if length != seed.len() {
+        if !decode_into(encoded, &mut seed) {
             return Err(SigningKeyError::Seed);
         }
-        seed.copy_from_slice(&decoded[..32]);
         Self::from_seed(version, &seed)
     }
 
     /// Writes the form that [`Self::from_text`] reads, with a newline at the end.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let seed = Zeroizing::new(STANDARD_NO_PAD.encode(self.key.as_bytes()));
+        let seed = Zeroizing::new(encode(self.key.as_bytes()));
         Zeroizing::new(format!("ed25519 {} {}\n", self.key_id.key_name(), *seed))
     }
 
@@ -103,12 +97,12 @@ impl SigningKey {
 
     /// The public key in unpadded base64.
     pub fn public_key(&self) -> String {
-        STANDARD_NO_PAD.encode(self.key.verifying_key().as_bytes())
+        encode(self.key.verifying_key().as_bytes())
     }
 
     /// The signature of a text, in unpadded base64.
     pub fn sign_text(&self, text: &str) -> String {
-        STANDARD_NO_PAD.encode(self.key.sign(text.as_bytes()).to_bytes())
+        encode(&self.key.sign(text.as_bytes()).to_bytes())
     }
 
     /// Signs a JSON object as `server_name` and puts the signature under `signatures`, beside those there.
@@ -198,9 +192,6 @@ pub(crate) fn verify_text(
 
 /// Whether a base64 signature of a text was made by the owner of a base64 public key.
 pub fn is_valid_signature(text: &str, public_key: &str, signature: &str) -> bool {
-    fn decode<const N: usize>(base64: &str) -> Option<[u8; N]> {
-        STANDARD_NO_PAD.decode(base64.trim_end_matches('=')).ok()?.try_into().ok()
-    }
     let (Some(public_key), Some(signature)) = (decode(public_key), decode(signature)) else { return false };
     VerifyingKey::from_bytes(&public_key)
         .is_ok_and(|key| key.verify_strict(text.as_bytes(), &Signature::from_bytes(&signature)).is_ok())
