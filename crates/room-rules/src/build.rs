@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::{
     canonical_json::{MAX_INTEGER, Object, ParseError, ParseOptions, write_string},
-    event_id::from_reference_hash,
-    hash::{content_hash_of_text, reference_hash_of_text},
+    event_id::{from_reference_hash, signed_text},
+    hash::{content_hash, content_hash_of_text, reference_hash_of_text},
     pdu::{MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PREV_EVENTS, Parts, Pdu},
     redact::redact_content,
     room_version::{RoomVersionRulesExt as _, room_id_of_create_event},
@@ -149,6 +149,34 @@ pub fn build_parsed(
         json: text.into_boxed_str(),
     };
     Ok(Pdu::from_parts(parts, rules))
+}
+
+/// Puts the content hash and our signature on an event that another server has prepared (the answer to
+/// `make_join` and the like). The caller must have checked what is in it; `unsigned` goes away.
+pub fn hash_and_sign(
+    event: &mut Object<'_>,
+    rules: &RoomVersionRules,
+    server_name: &ServerName,
+    key: &SigningKey,
+) {
+    event.remove("unsigned");
+    let mut hashes = Object::new();
+    hashes.insert("sha256", content_hash(event));
+    event.insert("hashes", hashes);
+    event.remove("signatures");
+    add_signature(event, rules, server_name, key);
+}
+
+/// Adds our signature to a complete event, beside those it has: to an invitation for one of our users, or to
+/// a join that one of our users vouches for.
+pub fn add_signature(
+    event: &mut Object<'_>,
+    rules: &RoomVersionRules,
+    server_name: &ServerName,
+    key: &SigningKey,
+) {
+    let signature = key.sign_text(&signed_text(event.clone(), rules));
+    key.put_signature(server_name, event, signature);
 }
 
 fn room_id(template: &EventTemplate<'_>, event_id: &EventId) -> Result<OwnedRoomId, BuildError> {

@@ -86,7 +86,7 @@ pub(crate) struct Room {
     pub(crate) events: HashMap<OwnedEventId, Arc<Pdu>>,
     pub(crate) state: HashMap<(String, String), Arc<Pdu>>,
     pub(crate) last: Option<OwnedEventId>,
-    room_id: Option<OwnedRoomId>,
+    id: Option<OwnedRoomId>,
     count: i64,
 }
 
@@ -94,7 +94,7 @@ impl Room {
     /// Only the create event.
     pub(crate) fn created(room_version: &str, extra_content: &Value) -> Self {
         let rules = version(room_version);
-        let room_id = (!rules.room_id_is_create_hash()).then(|| ruma::room_id!("!room:a").to_owned());
+        let id = (!rules.room_id_is_create_hash()).then(|| ruma::room_id!("!room:a").to_owned());
         let mut room =
             Self { rules, events: HashMap::new(), state: HashMap::new(), last: None, room_id, count: 0 };
         let mut content = json!({ "room_version": room_version });
@@ -103,7 +103,7 @@ impl Room {
         }
         content.as_object_mut().unwrap().extend(extra_content.as_object().unwrap().clone());
         let create = room.apply(state(ALICE, "m.room.create", "", content));
-        room.room_id = Some(create.room_id().to_owned());
+        room.id = Some(create.room_id().to_owned());
         room
     }
 
@@ -179,7 +179,7 @@ impl Room {
                 .collect(),
         });
         let template = EventTemplate {
-            room_id: self.room_id.as_deref(),
+            room_id: self.id.as_deref(),
             sender: user(draft.sender),
             event_type: draft.event_type,
             state_key: draft.state_key,

@@ -24,7 +24,7 @@ fn signed(json: &str) -> String {
 
 /// <https://spec.matrix.org/v1.19/appendices/#json-signing>
 #[test]
-fn test_vectors_of_the_specification_come_out() {
+fn vectors_of_the_specification_come_out() {
     assert_eq!(
         signed("{}"),
         r#"{"signatures":{"domain":{"ed25519:1":"K8280/U9SSy9IVtjBuVeLr+HpOB4BQFWbg+UZaADMtTdGYI7Geitb76LTrr5QV/7Xg4ahLwYGYZzuHGZKM5ZAQ"}}}"#

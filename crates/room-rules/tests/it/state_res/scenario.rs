@@ -37,8 +37,7 @@ pub(crate) struct Scenario {
 #[serde(deny_unknown_fields)]
 struct Event {
     name: String,
-    #[serde(rename = "type")]
-    event_type: String,
+    r#type: String,
     sender: String,
     state_key: String,
     content: Value,
@@ -90,7 +89,7 @@ impl Scenario {
         let mut room_id = (!rules.room_id_is_create_hash()).then(|| room_id!("!room:a").to_owned());
         for (index, event) in self.events.iter().enumerate() {
             let place = i64::try_from(index).unwrap() + 1;
-            let is_create = event.event_type == "m.room.create";
+            let is_create = event.r#type == "m.room.create";
             let mut content = event.content.clone();
             if is_create {
                 content["room_version"] = room_version.into();
@@ -110,7 +109,7 @@ impl Scenario {
             let template = EventTemplate {
                 room_id: room_id.as_deref(),
                 sender: user(&event.sender),
-                event_type: &event.event_type,
+                event_type: &event.r#type,
                 state_key: Some(&event.state_key),
                 content: &content.to_string(),
                 redacts: None,
