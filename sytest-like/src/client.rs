@@ -34,10 +34,11 @@ impl Client {
         Self { base: base.to_owned(), pool: Pool::builder(TokioExecutor::new()).build(connector) }
     }
 
-    /// A request to `path`. Paths that do not begin with `/_`, `/.` or `/health` are of the client-server API and get
-    /// `/_matrix/client` in front.
+    /// A request to `path`. Paths of the client-server API need not say so: `/_matrix/client` goes in front of what has
+    /// no other prefix that we know.
     pub fn request(&self, method: Method, path: &str) -> Request {
-        let path = if path.starts_with("/_") || path.starts_with("/.") || path.starts_with("/health") {
+        const COMPLETE: &[&str] = &["/_", "/.", "/health", "/metrics"];
+        let path = if COMPLETE.iter().any(|prefix| path.starts_with(prefix)) {
             path.to_owned()
         } else {
             format!("/_matrix/client{path}")

@@ -29,6 +29,7 @@ mod sync;
 mod user;
 
 pub mod cases;
+pub mod hostile;
 pub mod operations;
 
 use std::fmt::Write as _;

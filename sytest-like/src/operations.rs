@@ -66,6 +66,24 @@ pub fn bodies() -> Vec<Body> {
         .collect()
 }
 
+/// The query parameters of the operations that have some: the operation and the names.
+pub fn queries() -> Vec<(Operation, Vec<String>)> {
+    let operations: BTreeMap<String, Operation> =
+        all().into_iter().map(|operation| (operation.name(), operation)).collect();
+    include_str!("../queries.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let mut cells = line.split('\t');
+            let mut next = || cells.next().expect("a line of queries.txt has three fields");
+            let operation = operations[&format!("{} {}", next(), next())].clone();
+            let names =
+                next().split(' ').filter_map(|name| Some(name.split_once(':')?.0.to_owned())).collect();
+            (operation, names)
+        })
+        .collect()
+}
+
 /// How many cases touch each operation.
 pub fn case_counts() -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();

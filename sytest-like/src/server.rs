@@ -1,6 +1,7 @@
 //! A server for a case: one shared by all cases of the run, or one of its own.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
@@ -311,38 +312,48 @@ impl Drop for Running {
 fn start_cluster(options: &ServerOptions, count: usize) -> Vec<Arc<Running>> {
     assert!(count == 1 || !against_synapse(), "Synapse has no equal replicas");
     let database = (!options.embedded_database && !sqlite_wanted()).then(|| Arc::new(Database::create()));
-    let database_url = database.as_ref().map_or_else(String::new, |database| database.url());
     let data_directory = fresh_directory("data");
-    let mut name = String::new();
-    let mut replicas = Vec::new();
-    for _ in 0..count {
-        let address = free_address();
-        if name.is_empty() {
-            name = address.to_string();
-        }
-        let directory = fresh_directory("server");
-        let place = Place {
-            name: &name,
-            address,
-            directory: &directory,
-            data_directory: &data_directory,
-            database_url: &database_url,
-        };
-        let recipe =
-            if against_synapse() { synapse::recipe(&place, options) } else { kith::recipe(&place, options) };
-        replicas.push(Arc::new(Running {
-            name: name.clone(),
-            base_url: format!("http://{address}"),
-            log: LogWatch::new(recipe.log.clone()),
-            process: Mutex::new(Process::start(recipe)),
-            directory: directory.clone(),
-            data_directory: data_directory.clone(),
-            shared_secret: options.shared_secret.clone(),
-            embedded_database: options.embedded_database,
-            _database: database.clone(),
-        }));
-    }
-    replicas
+    let addresses: Vec<SocketAddr> = (0..count).map(|_| free_address()).collect();
+    let name = addresses[0].to_string();
+    // All at once, as an orchestrator starts them: they must agree on who makes the tables and the key.
+    std::thread::scope(|scope| {
+        let starts: Vec<_> = addresses
+            .iter()
+            .map(|address| {
+                let (name, data_directory, database) = (&name, &data_directory, &database);
+                scope.spawn(move || start_one(options, name, *address, data_directory, database.clone()))
+            })
+            .collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn start_one(
+    options: &ServerOptions,
+    name: &str,
+    address: SocketAddr,
+    data_directory: &Path,
+    database: Option<Arc<Database>>,
+) -> Arc<Running> {
+    let directory = fresh_directory("server");
+    let database_url = database.as_ref().map_or_else(String::new, |database| database.url());
+    let place = Place { name, address, directory: &directory, data_directory, database_url: &database_url };
+    let recipe =
+        if against_synapse() { synapse::recipe(&place, options) } else { kith::recipe(&place, options) };
+    Arc::new(Running {
+        name: name.to_owned(),
+        base_url: format!("http://{address}"),
+        log: LogWatch::new(recipe.log.clone()),
+        process: Mutex::new(Process::start(recipe)),
+        directory,
+        data_directory: data_directory.to_owned(),
+        shared_secret: options.shared_secret.clone(),
+        embedded_database: options.embedded_database,
+        _database: database,
+    })
 }
 
 /// Synapse can do without a Postgres.

@@ -3,3 +3,5 @@
 mod accounts;
 mod crash;
 mod hostile;
+mod operation;
+mod replicas;

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Derives operations.txt and bodies.jsonl from a checkout of the Matrix specification.
+"""Derives operations.txt, queries.txt and bodies.jsonl from a checkout of the Matrix specification.
 
     tools/openapi.py PATH-TO-SPEC      (needs PyYAML; run it when the specification moves on)
 
 operations.txt: one operation a line: method, path, API, section, and whether it needs an access token.
+queries.txt: the query parameters of every operation that has some, with their types.
 bodies.jsonl: for every operation with a JSON body, the types of its fields, so that wrong ones can be generated.
 """
 
@@ -77,7 +78,7 @@ def base_path(document):
 
 def main():
     spec = pathlib.Path(sys.argv[1])
-    operations, bodies = [], []
+    operations, bodies, queries = [], [], []
     for api in APIS:
         for path in sorted((spec / "data/api" / api).glob("*.yaml")):
             document = load(path)
@@ -86,19 +87,37 @@ def main():
                     if method not in item:
                         continue
                     operation = item[method]
-                    full = (base_path(document).rstrip("/") + route)
+                    # A path that stands there twice has a space at its end the second time.
+                    full = (base_path(document).rstrip("/") + route).strip()
                     section = (operation.get("tags") or ["Other"])[0]
-                    token = "token" if operation.get("security") else "open"
+                    token = "token" if {} not in operation.get("security", [{}]) else "open"
                     operations.append((api, section, full, method.upper(), token))
+                    parameters = [follow(p, path)[0] for p in item.get("parameters", []) + operation.get("parameters", [])]
+                    names = [
+                        f"{p['name']}:{shape(p.get('schema', {}), path)}" if p["schema"].get("type") != "array"
+                        else f"{p['name']}:array"
+                        for p in parameters
+                        if p["in"] == "query"
+                    ]
+                    if names and all(query[:3] != (api, full, method.upper()) for query in queries):
+                        queries.append((api, full, method.upper(), names))
                     body, where = follow(operation.get("requestBody", {}), path)
                     schema = body.get("content", {}).get("application/json", {}).get("schema")
                     if schema is not None:
                         fields = shape(schema, where)
-                        bodies.append((api, full, method.upper(), fields))
-    operations.sort()
+                        known = next((body for body in bodies if body[:3] == (api, full, method.upper())), None)
+                        if known:
+                            known[3].update(fields)
+                        else:
+                            bodies.append((api, full, method.upper(), fields))
+    operations = sorted({operation[2:4]: operation for operation in operations}.values())
     lines = ["# Made by tools/openapi.py. method, path, API, access token, section"]
     lines += ["\t".join([method, path, api, token, section]) for api, section, path, method, token in operations]
     (HERE / "operations.txt").write_text("\n".join(lines) + "\n")
+    queries.sort()
+    lines = ["# Made by tools/openapi.py. method, path, query parameters"]
+    lines += ["\t".join([method, path, " ".join(names)]) for _, path, method, names in queries]
+    (HERE / "queries.txt").write_text("\n".join(lines) + "\n")
     bodies.sort(key=lambda body: body[:3])
     with open(HERE / "bodies.jsonl", "w") as out:
         for api, path, method, fields in bodies:

@@ -1,0 +1,3 @@
+//! What whoever runs the server relies on: health, figures, starting, stopping and starting again.
+
+mod lifecycle;
