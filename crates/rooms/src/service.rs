@@ -47,6 +47,18 @@ pub struct RoomsOptions {
     pub cache_idle: Duration,
 }
 
+impl RoomsOptions {
+    /// The usual sizes, for a server of this name.
+    pub fn new(server_name: OwnedServerName) -> Self {
+        Self {
+            server_name,
+            default_version: RoomVersionId::V12,
+            cached_rooms: 4096,
+            cache_idle: Duration::from_mins(30),
+        }
+    }
+}
+
 /// The rooms of this server.
 #[derive(Clone, Debug)]
 pub struct Rooms {

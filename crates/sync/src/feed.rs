@@ -1,0 +1,323 @@
+//! What has changed for whom: for every user who syncs at this process, the rooms and data with news, kept up to date by
+//! the log. An incremental sync asks here and looks at nothing that has not changed.
+//!
+//! A feed belongs to a user and knows what changed since it was made. A sync with an older token asks the database once;
+//! from then on the feed answers. Feeds of users who have stopped syncing are dropped.
+
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hs_model::{
+    ids::{EventNid, RoomNid, UserNid},
+    membership::Membership,
+    records::EventRecord,
+    stream::Position,
+};
+use hs_rooms::Rooms;
+use hs_storage::{
+    StorageError, Store,
+    log::{LogEntry, LogKind},
+    tail::LogApplier,
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// How long a feed is kept after its user's last sync.
+const KEEP_IDLE: Duration = Duration::from_mins(5);
+/// How many feeds exist before idle ones are looked for.
+const SWEEP_AT: usize = 64;
+
+/// A user's membership in a room, as of the feed's position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stay {
+    /// The membership.
+    pub(crate) membership: Membership,
+    /// The member event that says so.
+    pub(crate) event: EventNid,
+    /// Its position.
+    pub(crate) since: Position,
+    /// Whether the user has forgotten the room.
+    pub(crate) is_forgotten: bool,
+}
+
+/// What a sync sees of a feed: a consistent picture at one position.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The picture holds up to here.
+    pub(crate) position: Position,
+    /// The user's memberships.
+    pub(crate) stays: Arc<HashMap<RoomNid, Stay>>,
+    /// Rooms with news after the token; `None` when the feed does not reach back that far.
+    pub(crate) changed_rooms: Option<Vec<RoomNid>>,
+    /// Whether account data may have changed after the token.
+    pub(crate) has_account_data: bool,
+    /// Whether somebody's presence may have changed after the token.
+    pub(crate) has_presence: bool,
+}
+
+#[derive(Debug)]
+struct Feed {
+    /// Changes after this position are known.
+    since: Position,
+    stays: Arc<HashMap<RoomNid, Stay>>,
+    /// When each room last changed.
+    rooms: HashMap<RoomNid, Position>,
+    /// When account data, global or of a room, last changed.
+    account_data: Position,
+    /// When the presence of somebody near last changed.
+    presence: Position,
+    /// Wakes long polls: the position of the latest change.
+    latest: watch::Sender<Position>,
+    used_at: Instant,
+}
+
+/// A feed that is being made: whether the user's memberships have changed since they were read.
+type Making = HashMap<UserNid, bool>;
+
+#[derive(Debug, Default)]
+struct State {
+    /// Everything up to here has been routed.
+    position: Position,
+    feeds: HashMap<UserNid, Feed>,
+    /// Users with a feed, by the rooms they are joined to.
+    by_room: HashMap<RoomNid, HashSet<UserNid>>,
+    making: Making,
+}
+
+/// The feeds of this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Feeds {
+    store: Store,
+    rooms: Rooms,
+    state: Arc<Mutex<State>>,
+}
+
+impl Feeds {
+    pub(crate) fn new(store: Store, rooms: Rooms) -> Self {
+        Self { store, rooms, state: Arc::default() }
+    }
+
+    /// The picture for a sync from `since`, and the way to hear of later changes.
+    pub(crate) async fn open(
+        &self,
+        user: UserNid,
+        since: Position,
+    ) -> Result<(Snapshot, watch::Receiver<Position>), StorageError> {
+        loop {
+            if let Some(opened) = self.state.lock().open(user, since) {
+                return Ok(opened);
+            }
+            self.make(user).await?;
+        }
+    }
+
+    /// Begins where the log stands: must be called once, before the log is followed.
+    pub(crate) fn start(&self) {
+        self.state.lock().position = self.store.applied();
+    }
+
+    /// How many users have a feed.
+    pub(crate) fn count(&self) -> usize {
+        self.state.lock().feeds.len()
+    }
+
+    async fn make(&self, user: UserNid) -> Result<(), StorageError> {
+        loop {
+            self.state.lock().making.entry(user).or_insert(false);
+            let rows = self.store.reader().await?.list_memberships_of_user(user).await?;
+            let stays: HashMap<_, _> = rows
+                .into_iter()
+                .map(|row| {
+                    let stay = Stay {
+                        membership: row.membership,
+                        event: row.event,
+                        since: row.position,
+                        is_forgotten: row.is_forgotten,
+                    };
+                    (row.room, stay)
+                })
+                .collect();
+            let newest = stays.values().map(|stay| stay.since).max().unwrap_or_default();
+            // What was read may be newer than what has been routed; the feed may not know more than its position.
+            self.store.tail().wait_applied(newest).await;
+            let mut state = self.state.lock();
+            if state.feeds.contains_key(&user) || state.making.remove(&user) == Some(false) {
+                state.add(user, stays);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Finds out which users each entry concerns, outside the lock.
+    async fn changed_member(&self, event: &EventRecord) -> Option<(UserNid, Membership)> {
+        self.rooms.member_change(event).await
+    }
+}
+
+impl State {
+    fn open(&mut self, user: UserNid, since: Position) -> Option<(Snapshot, watch::Receiver<Position>)> {
+        let position = self.position;
+        let feed = self.feeds.get_mut(&user)?;
+        feed.used_at = Instant::now();
+        let reaches_back = since >= feed.since;
+        let changed_rooms = reaches_back.then(|| {
+            feed.rooms.iter().filter(|(_, changed)| **changed > since).map(|(room, _)| *room).collect()
+        });
+        let snapshot = Snapshot {
+            position,
+            stays: feed.stays.clone(),
+            changed_rooms,
+            has_account_data: !reaches_back || feed.account_data > since,
+            has_presence: !reaches_back || feed.presence > since,
+        };
+        Some((snapshot, feed.latest.subscribe()))
+    }
+
+    fn add(&mut self, user: UserNid, stays: HashMap<RoomNid, Stay>) {
+        if self.feeds.contains_key(&user) {
+            return;
+        }
+        if self.feeds.len() >= SWEEP_AT && self.feeds.len().is_power_of_two() {
+            self.sweep();
+        }
+        for (room, stay) in &stays {
+            if stay.membership == Membership::Join {
+                self.by_room.entry(*room).or_default().insert(user);
+            }
+        }
+        let feed = Feed {
+            since: self.position,
+            stays: Arc::new(stays),
+            rooms: HashMap::new(),
+            account_data: Position::START,
+            presence: Position::START,
+            latest: watch::Sender::new(self.position),
+            used_at: Instant::now(),
+        };
+        self.feeds.insert(user, feed);
+    }
+
+    /// Drops the feeds of users who sync no longer.
+    fn sweep(&mut self) {
+        let by_room = &mut self.by_room;
+        self.feeds.retain(|user, feed| {
+            let keep = feed.latest.receiver_count() > 0 || feed.used_at.elapsed() < KEEP_IDLE;
+            if !keep {
+                for room in feed.stays.keys() {
+                    if let Some(users) = by_room.get_mut(room) {
+                        users.remove(user);
+                    }
+                }
+            }
+            keep
+        });
+        by_room.retain(|_, users| !users.is_empty());
+    }
+
+    fn route(&mut self, entry: &LogEntry, member: Option<(UserNid, Membership)>) {
+        match (entry.kind, entry.room, entry.user) {
+            (LogKind::Event, Some(room), _) => self.route_event(room, entry, member),
+            (LogKind::Receipt | LogKind::Typing, Some(room), _) => self.touch_room(room, entry.position),
+            (LogKind::AccountData, room, Some(user)) => {
+                if let Some(feed) = self.feeds.get_mut(&user) {
+                    feed.account_data = entry.position;
+                    feed.note(room, entry.position);
+                }
+            }
+            (LogKind::Presence, _, Some(user)) => self.route_presence(user, entry.position),
+            (LogKind::RoomRecord, Some(room), Some(user)) => {
+                if let Some(feed) = self.feeds.get_mut(&user)
+                    && let Some(stay) = Arc::make_mut(&mut feed.stays).get_mut(&room)
+                {
+                    // The only such entry with a user is the forgetting of a room.
+                    stay.is_forgotten = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn route_event(&mut self, room: RoomNid, entry: &LogEntry, member: Option<(UserNid, Membership)>) {
+        if let (Some((user, membership)), Some(event)) = (member, &entry.event) {
+            if let Some(changed) = self.making.get_mut(&user) {
+                *changed = true;
+            }
+            if let Some(feed) = self.feeds.get_mut(&user) {
+                let stay = Stay { membership, event: event.nid, since: entry.position, is_forgotten: false };
+                Arc::make_mut(&mut feed.stays).insert(room, stay);
+                feed.note(Some(room), entry.position);
+                let users = self.by_room.entry(room).or_default();
+                if membership == Membership::Join {
+                    users.insert(user);
+                } else {
+                    users.remove(&user);
+                }
+            }
+        }
+        self.touch_room(room, entry.position);
+    }
+
+    fn touch_room(&mut self, room: RoomNid, position: Position) {
+        if let Some(users) = self.by_room.get(&room) {
+            for user in users {
+                if let Some(feed) = self.feeds.get_mut(user) {
+                    feed.note(Some(room), position);
+                }
+            }
+        }
+    }
+
+    /// Presence concerns those who share a room. A user who is present has a feed here, or at another replica.
+    fn route_presence(&mut self, user: UserNid, position: Position) {
+        let mut concerned: HashSet<UserNid> = HashSet::from([user]);
+        match self.feeds.get(&user) {
+            Some(feed) => {
+                for (room, stay) in feed.stays.iter() {
+                    if stay.membership == Membership::Join
+                        && let Some(users) = self.by_room.get(room)
+                    {
+                        concerned.extend(users);
+                    }
+                }
+            }
+            // Which rooms they are in is not known here: let everybody look, who then find nothing or something.
+            None => concerned.extend(self.feeds.keys()),
+        }
+        for user in concerned {
+            if let Some(feed) = self.feeds.get_mut(&user) {
+                feed.presence = position;
+                feed.note(None, position);
+            }
+        }
+    }
+}
+
+impl Feed {
+    fn note(&mut self, room: Option<RoomNid>, position: Position) {
+        if let Some(room) = room {
+            self.rooms.insert(room, position);
+        }
+        self.latest.send_replace(position);
+    }
+}
+
+impl LogApplier for Feeds {
+    fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        Box::pin(async move {
+            for entry in entries {
+                let member = match &entry.event {
+                    Some(event) => self.changed_member(event).await,
+                    None => None,
+                };
+                let mut state = self.state.lock();
+                state.route(entry, member);
+                state.position = entry.position;
+            }
+        })
+    }
+}

@@ -1,0 +1,250 @@
+//! `GET /_matrix/client/v3/sync`: the response and how it is put together.
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
+
+mod account_data;
+mod ephemeral;
+mod joined;
+mod left;
+mod presence;
+mod state;
+mod stripped;
+mod summary;
+mod timeline;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use hs_model::{
+    ids::{DeviceNid, RoomNid, UserNid},
+    membership::Membership,
+    records::EventRecord,
+    stream::{Position, StreamToken},
+};
+use hs_rooms::{
+    Room,
+    client_event::{RoomId, Viewer},
+};
+use hs_storage::StorageError;
+use ruma::{
+    OwnedRoomId, OwnedUserId,
+    api::client::filter::FilterDefinition,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    feed::{Snapshot, Stay},
+    filter,
+    service::Inner,
+};
+
+/// What a client asks for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who.
+    pub user: UserNid,
+    /// Their id.
+    pub user_id: OwnedUserId,
+    /// Their device.
+    pub device: DeviceNid,
+    /// The `next_batch` of an earlier response; `None` for everything.
+    pub since: Option<Position>,
+    /// What the response may hold.
+    pub filter: FilterDefinition,
+    /// Whether all state is wanted, `since` or not.
+    pub full_state: bool,
+    /// Whether state is wanted as of the end of the timeline.
+    pub use_state_after: bool,
+    /// How long to wait for something to happen.
+    pub timeout: Duration,
+}
+
+/// A list of events or other data.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Box<RawValue>>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// What has happened.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    next_batch: String,
+    #[serde(skip_serializing_if = "Batch::is_empty")]
+    account_data: Batch,
+    #[serde(skip_serializing_if = "Batch::is_empty")]
+    presence: Batch,
+    #[serde(skip_serializing_if = "RoomsSection::is_empty")]
+    rooms: RoomsSection,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct RoomsSection {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    join: BTreeMap<OwnedRoomId, joined::JoinedRoom>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    invite: BTreeMap<OwnedRoomId, stripped::InvitedRoom>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    knock: BTreeMap<OwnedRoomId, stripped::KnockedRoom>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    leave: BTreeMap<OwnedRoomId, left::LeftRoom>,
+}
+
+impl RoomsSection {
+    fn is_empty(&self) -> bool {
+        self.join.is_empty() && self.invite.is_empty() && self.knock.is_empty() && self.leave.is_empty()
+    }
+}
+
+impl Response {
+    /// Whether there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.account_data.is_empty() && self.presence.is_empty() && self.rooms.is_empty()
+    }
+}
+
+/// What every section needs to know.
+pub(crate) struct Context<'a> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) request: &'a Request,
+    /// After this; the start of the log for an initial sync.
+    pub(crate) since: Position,
+    /// Up to and including this.
+    pub(crate) until: Position,
+    pub(crate) stays: Arc<HashMap<RoomNid, Stay>>,
+}
+
+impl Context<'_> {
+    fn is_initial(&self) -> bool {
+        self.request.since.is_none()
+    }
+
+    fn viewer(&self) -> Viewer<'_> {
+        Viewer { user: self.request.user, user_id: &self.request.user_id, device: Some(self.request.device) }
+    }
+
+    /// Events of a room as the client wants them.
+    async fn render(&self, room: &Room, events: &[Arc<EventRecord>]) -> Result<Batch, StorageError> {
+        if events.is_empty() {
+            return Ok(Batch::default());
+        }
+        let events = self.inner.rooms.render(room, events, &self.viewer(), RoomId::Omitted).await?;
+        let Some(fields) = &self.request.filter.event_fields else { return Ok(Batch { events }) };
+        Ok(Batch { events: events.into_iter().map(|event| filter::project(event, fields)).collect() })
+    }
+}
+
+/// Makes the response for one moment.
+pub(crate) async fn build(inner: &Inner, request: &Request, snapshot: Snapshot) -> Result<Response, StorageError> {
+    let context = Context {
+        inner,
+        request,
+        since: request.since.unwrap_or(Position::START),
+        until: snapshot.position,
+        stays: snapshot.stays,
+    };
+    let mut data = if snapshot.has_account_data {
+        account_data::Sections::read(&context).await?
+    } else {
+        account_data::Sections::default()
+    };
+    let rooms: Vec<RoomNid> = match snapshot.changed_rooms {
+        _ if context.is_initial() || request.full_state => context.stays.keys().copied().collect(),
+        Some(rooms) => rooms,
+        None => changed_rooms(&context, &data).await?.into_iter().collect(),
+    };
+    let mut section = RoomsSection::default();
+    for nid in rooms {
+        let Some(stay) = context.stays.get(&nid).copied() else { continue };
+        if !concerns(&context, &stay) {
+            continue;
+        }
+        let Some(room) = inner.rooms.find_by_nid(nid).await? else { continue };
+        if !filter::allows_room(&request.filter.room, &room.room_id) {
+            continue;
+        }
+        add_room(&context, &mut section, &room, &stay, &mut data).await?;
+    }
+    let presence =
+        if snapshot.has_presence { presence::section(&context, &section).await? } else { Batch::default() };
+    Ok(Response {
+        next_batch: StreamToken(context.until).to_string(),
+        account_data: data.take_global(&context),
+        presence,
+        rooms: section,
+    })
+}
+
+/// Whether a room can be in the response at all, so that others are not even loaded.
+fn concerns(context: &Context<'_>, stay: &Stay) -> bool {
+    let is_news = stay.since > context.since;
+    match stay.membership {
+        Membership::Join => true,
+        Membership::Invite | Membership::Knock => is_news || context.request.full_state,
+        Membership::Leave | Membership::Ban => {
+            let is_wanted = context.request.filter.room.include_leave;
+            !stay.is_forgotten
+                && if context.is_initial() { is_wanted } else { is_news || (context.request.full_state && is_wanted) }
+        }
+    }
+}
+
+async fn add_room(
+    context: &Context<'_>,
+    section: &mut RoomsSection,
+    room: &Arc<Room>,
+    stay: &Stay,
+    data: &mut account_data::Sections,
+) -> Result<(), StorageError> {
+    let room_id = room.room_id.clone();
+    match stay.membership {
+        Membership::Join => {
+            if let Some(joined) = joined::section(context, room, stay, data.take_room(context, room)).await? {
+                section.join.insert(room_id, joined);
+            }
+        }
+        Membership::Invite => {
+            section.invite.insert(room_id, stripped::invited(context, room, stay).await?);
+        }
+        Membership::Knock => {
+            section.knock.insert(room_id, stripped::knocked(context, room, stay).await?);
+        }
+        Membership::Leave | Membership::Ban => {
+            let data = data.take_room(context, room);
+            section.leave.insert(room_id, left::section(context, room, stay, data).await?);
+        }
+    }
+    Ok(())
+}
+
+/// The rooms with news, for a token that is older than the feed.
+async fn changed_rooms(
+    context: &Context<'_>,
+    data: &account_data::Sections,
+) -> Result<HashSet<RoomNid>, StorageError> {
+    let mut changed: HashSet<RoomNid> =
+        context.stays.iter().filter(|(_, stay)| stay.since > context.since).map(|(room, _)| *room).collect();
+    let joined: Vec<RoomNid> = context
+        .stays
+        .iter()
+        .filter(|(_, stay)| stay.membership == Membership::Join)
+        .map(|(room, _)| *room)
+        .collect();
+    let mut reader = context.inner.store.reader().await?;
+    changed.extend(reader.list_rooms_changed_since(&joined, context.since).await?);
+    //changed.extend(reader.list_rooms_with_receipts_since(&joined, context.since).await?);
+    changed.extend(data.rooms());
+    drop(reader);
+    // Who is typing is known for the present only; it is told again rather than not at all.
+    changed.extend(joined.iter().filter(|room| context.inner.ephemeral.typing(**room).0 > context.since));
+    Ok(changed)
+}

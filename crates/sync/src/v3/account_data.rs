@@ -1,0 +1,66 @@
+//! Account data, global and of rooms.
+
+use std::collections::HashMap;
+
+use hs_model::ids::RoomNid;
+use hs_rooms::Room;
+use hs_storage::{StorageError, account_data::AccountDataRow};
+use serde_json::value::RawValue;
+
+use super::{Batch, Context};
+use crate::filter;
+
+/// What has changed, by room.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    by_room: HashMap<Option<RoomNid>, Vec<AccountDataRow>>,
+}
+
+impl Sections {
+    /// Everything that changed in the range of the sync, in one query.
+    pub(super) async fn read(context: &Context<'_>) -> Result<Self, StorageError> {
+        let mut reader = context.inner.store.reader().await?;
+        let rows = reader.list_account_data(context.request.user, context.since, context.until).await?;
+        let mut by_room: HashMap<_, Vec<_>> = HashMap::new();
+        for row in rows {
+            by_room.entry(row.room).or_default().push(row);
+        }
+        Ok(Self { by_room })
+    }
+
+    /// The rooms with changes.
+    pub(super) fn rooms(&self) -> impl Iterator<Item = RoomNid> {
+        self.by_room.keys().copied().flatten()
+    }
+
+    /// The part of the whole account.
+    pub(super) fn take_global(&mut self, context: &Context<'_>) -> Batch {
+        let wanted = &context.request.filter.account_data;
+        self.take(None, |data_type| filter::allows(wanted, data_type, Some(&context.request.user_id)))
+    }
+
+    /// The part of one room.
+    pub(super) fn take_room(&mut self, context: &Context<'_>, room: &Room) -> Batch {
+        let wanted = &context.request.filter.room.account_data;
+        if !filter::allows_room_section(wanted, &room.room_id) {
+            return Batch::default();
+        }
+        self.take(Some(room.nid), |data_type| filter::allows_room_data(wanted, data_type))
+    }
+
+    fn take(&mut self, room: Option<RoomNid>, is_wanted: impl Fn(&str) -> bool) -> Batch {
+        let rows = self.by_room.remove(&room).unwrap_or_default();
+        Batch { events: rows.iter().filter(|row| is_wanted(&row.data_type)).filter_map(event).collect() }
+    }
+}
+
+fn event(row: &AccountDataRow) -> Option<Box<RawValue>> {
+    #[derive(serde::Serialize)]
+    struct Event<'a> {
+        #[serde(rename = "type")]
+        data_type: &'a str,
+        content: &'a RawValue,
+    }
+    let content = serde_json::from_str(&row.content).ok()?;
+    serde_json::value::to_raw_value(&Event { data_type: &row.data_type, content }).ok()
+}

@@ -1,0 +1,85 @@
+//! Rooms that the user is in.
+
+use std::sync::Arc;
+
+use hs_model::{membership::Membership, records::EventRecord, stream::Position};
+use hs_rooms::Room;
+use hs_storage::StorageError;
+use serde::Serialize;
+
+use super::{
+    Batch, Context, ephemeral, state,
+    state::Extent,
+    summary::{self, Summary},
+    timeline::{Range, Timeline, TimelineSection},
+};
+use crate::feed::Stay;
+
+/// A room that the user is in.
+#[derive(Debug, Serialize)]
+pub(super) struct JoinedRoom {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<Batch>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_after: Option<Batch>,
+    timeline: TimelineSection,
+    ephemeral: Batch,
+    account_data: Batch,
+}
+
+/// A room's part of the response; `None` when there is nothing to tell.
+pub(super) async fn section(
+    context: &Context<'_>,
+    room: &Arc<Room>,
+    stay: &Stay,
+    account_data: Batch,
+) -> Result<Option<JoinedRoom>, StorageError> {
+    let is_new = context.is_initial() || is_newly_joined(context, room, stay).await?;
+    let range = Range {
+        after: if is_new { Position::START } else { context.since },
+        until: context.until,
+        may_be_hidden: is_new || stay.since > context.since,
+    };
+    let timeline = Timeline::read(context, room, range).await?;
+    let extent = if is_new || context.request.full_state { Extent::Full } else { Extent::Since(context.since) };
+    let summary = summary::section(context, room, &timeline, extent).await?;
+    let heroes = summary.as_ref().map_or(&[][..], |summary| &summary.heroes);
+    let state = state::section(context, room, &timeline, extent, context.until, heroes).await?;
+    let ephemeral = ephemeral::section(context, room, is_new).await?;
+    let has_news = !timeline.events.is_empty()
+        || timeline.is_limited
+        || !state.is_empty()
+        || !ephemeral.is_empty()
+        || !account_data.is_empty()
+        || is_new
+        || extent == Extent::Full;
+    if !has_news {
+        return Ok(None);
+    }
+    let state = context.render(room, &state).await?;
+    let (state, state_after) =
+        if context.request.use_state_after { (None, Some(state)) } else { (Some(state), None) };
+    Ok(Some(JoinedRoom {
+        summary: summary.map(|found| found.summary),
+        state,
+        state_after,
+        timeline: timeline.render(context, room).await?,
+        ephemeral,
+        account_data,
+    }))
+}
+
+/// Whether the user was not in the room at the token.
+async fn is_newly_joined(context: &Context<'_>, room: &Room, stay: &Stay) -> Result<bool, StorageError> {
+    if stay.since <= context.since {
+        return Ok(false);
+    }
+    let mut reader = context.inner.store.reader().await?;
+    let Some(now) = reader.list_events(&[stay.event]).await?.pop() else { return Ok(true) };
+    let Some(slot) = now.slot else { return Ok(true) };
+    let Some(before) = reader.find_slot_at(room.nid, slot, context.since).await? else { return Ok(true) };
+    let before: Option<Arc<EventRecord>> = reader.list_events(&[before]).await?.pop();
+    Ok(before.and_then(|event| hs_rooms::client_event::membership_of(&event)) != Some(Membership::Join))
+}

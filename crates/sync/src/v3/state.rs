@@ -1,0 +1,210 @@
+//! The state of a room at either end of a timeline, whole or as a difference.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use hs_model::{ids::EventNid, records::EventRecord, stream::Position};
+use hs_rooms::Room;
+use hs_storage::StorageError;
+use ruma::OwnedUserId;
+
+use super::{Context, timeline::Timeline};
+use crate::filter;
+
+const MEMBER: &str = "m.room.member";
+
+/// Which state a section holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of it.
+    Full,
+    /// What has changed after this position.
+    Since(Position),
+}
+
+/// The state events that go with a timeline, in no particular order.
+pub(super) async fn section(
+    context: &Context<'_>,
+    room: &Arc<Room>,
+    timeline: &Timeline,
+    extent: Extent,
+    until: Position,
+    heroes: &[OwnedUserId],
+) -> Result<Vec<Arc<EventRecord>>, StorageError> {
+    let wanted = &context.request.filter.room.state;
+    if !filter::allows_room_section(wanted, &room.room_id) {
+        return Ok(Vec::new());
+    }
+    let at = if context.request.use_state_after { until } else { timeline.begins_after };
+    let is_lazy = !wanted.lazy_load_options.is_disabled();
+    let mut events = match extent {
+        Extent::Full => full(context, room, timeline, at, is_lazy).await?,
+        Extent::Since(since) => changes(context, room, timeline, since, at).await?,
+    };
+    if is_lazy {
+        add_members(context, room, timeline, extent, at, heroes, &mut events).await?;
+    }
+    events.retain(|event| filter::allows_event(wanted, event));
+    Ok(events)
+}
+
+/// All state at a position; members are left out when they are loaded lazily.
+async fn full(
+    context: &Context<'_>,
+    room: &Arc<Room>,
+    timeline: &Timeline,
+    at: Position,
+    is_lazy: bool,
+) -> Result<Vec<Arc<EventRecord>>, StorageError> {
+    let nids: Vec<EventNid> = match from_memory(room, at, is_lazy) {
+        Some(nids) => nids,
+        None => from_database(context, room, timeline, at).await?,
+    };
+    let mut reader = context.inner.store.reader().await?;
+    let mut events = reader.list_events(&nids).await?;
+    if is_lazy {
+        events.retain(|event| &*event.event_type != MEMBER);
+    }
+    Ok(events)
+}
+
+/// The current state, with everything undone that happened after `at`.
+fn from_memory(room: &Room, at: Position, is_lazy: bool) -> Option<Vec<EventNid>> {
+    let state = room.read();
+    // For each slot changed since, the event that filled it before.
+    let mut undone: HashMap<(&str, &str), Option<EventNid>> = HashMap::new();
+    for event in state.recent_after(at)?.rev() {
+        if let Some(state_key) = &event.state_key {
+            undone.insert((&event.event_type, state_key), event.replaces);
+        }
+    }
+    let kept = state
+        .state
+        .iter()
+        .filter(|(event_type, _)| !is_lazy || &***event_type != MEMBER)
+        .flat_map(|(event_type, slots)| slots.iter().map(move |(key, nid)| ((&**event_type, &**key), *nid)))
+        .filter(|(slot, _)| !undone.contains_key(slot))
+        .map(|(_, nid)| nid);
+    Some(kept.chain(undone.values().copied().flatten()).collect())
+}
+
+async fn from_database(
+    context: &Context<'_>,
+    room: &Room,
+    timeline: &Timeline,
+    at: Position,
+) -> Result<Vec<EventNid>, StorageError> {
+    let mut reader = context.inner.store.reader().await?;
+    // The first event after `at` knows the state before it; without one the newest before `at` knows it.
+    let next = timeline.events.iter().find(|event| event.position > Some(at));
+    if let Some(group) = next.and_then(|event| event.state_before) {
+        return Ok(reader.find_state(group).await?.into_values().collect());
+    }
+    let nids = reader.list_recent_events(room.nid, Position::START, at, 1).await?;
+    let Some(last) = reader.list_events(&nids).await?.pop() else { return Ok(Vec::new()) };
+    let Some(group) = last.state_before else { return Ok(Vec::new()) };
+    let mut state = reader.find_state(group).await?;
+    if let Some(slot) = last.slot {
+        state.insert(slot, last.nid);
+    }
+    Ok(state.into_values().collect())
+}
+
+/// What changed after one position and up to another, of each slot the newest.
+async fn changes(
+    context: &Context<'_>,
+    room: &Arc<Room>,
+    timeline: &Timeline,
+    since: Position,
+    until: Position,
+) -> Result<Vec<Arc<EventRecord>>, StorageError> {
+    if until <= since {
+        return Ok(timeline.withheld_state.clone());
+    }
+    let from_memory = {
+        let state = room.read();
+        state.recent_after(since).map(|events| {
+            let mut newest: HashMap<_, Arc<EventRecord>> = HashMap::new();
+            for event in events.filter(|event| event.position <= Some(until)) {
+                if let Some(slot) = event.slot {
+                    newest.insert(slot, event.clone());
+                }
+            }
+            newest.into_values().collect::<Vec<_>>()
+        })
+    };
+    let mut events = match from_memory {
+        Some(events) => events,
+        None => {
+            let mut reader = context.inner.store.reader().await?;
+            let nids = reader.list_state_changes(room.nid, since, until).await?;
+            reader.list_events(&nids).await?
+        }
+    };
+    for event in &timeline.withheld_state {
+        if !events.iter().any(|known| known.slot == event.slot) {
+            events.push(event.clone());
+        }
+    }
+    Ok(events)
+}
+
+/// Adds the members that a client needs to show the timeline and the room's name.
+async fn add_members(
+    context: &Context<'_>,
+    room: &Arc<Room>,
+    timeline: &Timeline,
+    extent: Extent,
+    at: Position,
+    heroes: &[OwnedUserId],
+    events: &mut Vec<Arc<EventRecord>>,
+) -> Result<(), StorageError> {
+    let mut users: HashSet<&str> = timeline.events.iter().map(|event| event.sender.as_str()).collect();
+    users.extend(heroes.iter().map(|user| user.as_str()));
+    if extent == Extent::Full {
+        users.insert(context.request.user_id.as_str());
+    }
+    for event in events.iter().chain(&timeline.events) {
+        // Sent anyway; but a sender whose membership changes in the timeline is still shown as before until then.
+        let is_sent = &*event.event_type == MEMBER && events.iter().any(|sent| sent.nid == event.nid);
+        if is_sent && let Some(user) = &event.state_key {
+            users.remove(&**user);
+        }
+    }
+    let nids: Vec<EventNid> = {
+        let state = room.read();
+        users.iter().filter_map(|user| state.state_event(MEMBER, user)).collect()
+    };
+    let mut reader = context.inner.store.reader().await?;
+    let mut members = reader.list_events(&nids).await?;
+    // Members as of `at`: those that changed later are traced back.
+    for member in &mut members {
+        while member.position > Some(at)
+            && let Some(previous) = member.replaces
+            && let Some(event) = reader.list_events(&[previous]).await?.pop()
+        {
+            *member = event;
+        }
+    }
+    drop(reader);
+    // A member who came later than `at` is in the timeline.
+    members.retain(|member| member.position <= Some(at));
+
+    let sends_redundant = matches!(
+        context.request.filter.room.state.lazy_load_options,
+        ruma::api::client::filter::LazyLoadOptions::Enabled { include_redundant_members: true }
+    );
+    let (device, lazy) = (context.request.device, &context.inner.lazy_members);
+    if extent == Extent::Full {
+        lazy.forget(device, room.nid);
+    } else if !sends_redundant {
+        members.retain(|member| !lazy.is_known(device, room.nid, member.nid, context.since));
+    }
+    let sent = members.iter().chain(events.iter()).chain(&timeline.events);
+    let sent = sent.filter(|event| &*event.event_type == MEMBER).map(|event| event.nid);
+    lazy.note(device, room.nid, sent, context.until);
+    events.extend(members);
+    Ok(())
+}
