@@ -96,7 +96,7 @@ impl Room {
         let rules = version(room_version);
         let id = (!rules.room_id_is_create_hash()).then(|| ruma::room_id!("!room:a").to_owned());
         let mut room =
-            Self { rules, events: HashMap::new(), state: HashMap::new(), last: None, room_id, count: 0 };
+            Self { rules, events: HashMap::new(), state: HashMap::new(), last: None, id, count: 0 };
         let mut content = json!({ "room_version": room_version });
         if !rules.authorization.use_room_create_sender {
             content["creator"] = json!(ALICE);
