@@ -16,7 +16,7 @@ use ruma::{
 };
 use thiserror::Error;
 
-use crate::pdu::Pdu;
+use crate::{pdu::Pdu, room_version::RoomVersionRulesExt as _};
 
 pub use self::graph::{auth_chain, conflicted_subgraph};
 
@@ -38,6 +38,9 @@ pub enum ResolveError {
     /// An event that decides about others is malformed.
     #[error("an auth event is malformed: {0}")]
     Malformed(String),
+    /// Events name each other as auth events, which is possible in room versions 1 and 2.
+    #[error("the auth events form a cycle")]
+    Cycle,
     /// The conflicted state subgraph cannot be found.
     #[error("the conflicted state subgraph is missing")]
     MissingSubgraph,
@@ -60,6 +63,13 @@ pub fn resolve(
     subgraph: impl Fn(&[&EventId]) -> Option<EventIdSet>,
 ) -> Result<StateMap, ResolveError> {
     let StateResolutionVersion::V2(v2) = &rules.state_res else { return Ok(v1::resolve(states, fetch)) };
+    if !rules.event_id_is_hash() {
+        let chains = auth_chains.iter().flat_map(|chain| chain.iter());
+        let events = states.iter().flat_map(|state| state.values()).chain(chains).cloned();
+        if graph::has_power_levels_cycle(events, &fetch) {
+            return Err(ResolveError::Cycle);
+        }
+    }
     let subgraph = |conflicted: &state_res::StateMap<Vec<OwnedEventId>>| {
         let ids: Vec<&EventId> = conflicted.values().flatten().map(AsRef::as_ref).collect();
         subgraph(&ids)

@@ -78,8 +78,9 @@ pub(crate) struct Parts {
 impl Pdu {
     /// Reads an event received from another server and checks its form.
     ///
-    /// `event_id` is for those cases where it is known already; otherwise it is taken from the event
-    /// (versions 1 and 2) or computed. `unsigned` is dropped: nothing in it is covered by the signature.
+    /// The event's id is taken from it (versions 1 and 2) or computed. `event_id` saves the computation where
+    /// the id is certain, because we made the event or have checked it before; from version 3 on it is
+    /// believed. `unsigned` is dropped: nothing in it is covered by the signature.
     /// Hashes and signatures are not checked here, see [`crate::verify`].
     pub fn from_json(
         json: &str,

@@ -74,6 +74,38 @@ pub fn conflicted_subgraph<E: Borrow<Pdu>>(
     leads_to_conflict.into_iter().filter_map(|(event_id, leads)| leads.then_some(event_id)).collect()
 }
 
+/// Whether following the power levels events that allow each other never ends.
+///
+/// Where ids are hashes, an event cannot name a later one. In room versions 1 and 2 somebody can make events
+/// that name each other, and an algorithm that walks from one power levels event to the one before would
+/// walk forever.
+pub(super) fn has_power_levels_cycle<E: Borrow<Pdu>>(
+    events: impl IntoIterator<Item = OwnedEventId>,
+    fetch: impl Fn(&EventId) -> Option<E>,
+) -> bool {
+    // The number of the walk that came by. Meeting another walk's trace is meeting what has an end.
+    let mut seen: HashMap<OwnedEventId, usize> = HashMap::new();
+    for (walk, event_id) in events.into_iter().enumerate() {
+        let mut next = Some(event_id);
+        while let Some(event_id) = next {
+            match seen.get(&event_id) {
+                Some(earlier) if *earlier == walk => return true,
+                Some(_) => break,
+                None => {}
+            }
+            let event = fetch(&event_id);
+            seen.insert(event_id, walk);
+            next = event.and_then(|event| {
+                let is_levels = |id: &&OwnedEventId| {
+                    fetch(id).is_some_and(|event| event.borrow().is_state_of("m.room.power_levels", ""))
+                };
+                event.borrow().auth_events().iter().find(is_levels).cloned()
+            });
+        }
+    }
+    false
+}
+
 enum Visit {
     Enter(OwnedEventId),
     Leave(OwnedEventId, Vec<OwnedEventId>),

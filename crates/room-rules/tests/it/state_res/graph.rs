@@ -4,11 +4,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use hs_room_rules::{
     pdu::Pdu,
-    state_res::{EventIdSet, auth_chain, conflicted_subgraph},
+    state_res::{
+        EventIdSet, ResolveError, StateMap, auth_chain, conflicted_subgraph, resolve, state_map_key,
+    },
 };
 use ruma::{EventId, OwnedEventId};
 use serde_json::json;
 
+use super::scenario::auth_chains;
 use crate::room::{ALICE, Room, message, state};
 
 /// A chain of events, each with the one before as its only auth event, and one beside it.
@@ -66,4 +69,21 @@ fn subgraph_is_what_lies_between_conflicted_events() {
 fn subgraph_of_nothing_is_empty() {
     let (room, ..) = chain();
     assert!(conflicted_subgraph(&[], fetch(&room)).is_empty());
+}
+
+/// Only where ids are names can events name each other.
+#[test]
+fn power_levels_that_allow_each_other_are_an_error() {
+    let mut room = Room::public("2");
+    let mut make = |own: &str, other: &str| {
+        let mut draft = state(ALICE, "m.room.power_levels", "", json!({}));
+        draft.auth_events = Some(vec![EventId::parse(other).unwrap()]);
+        let pdu = room.apply(draft);
+        assert_eq!(pdu.event_id().as_str(), own);
+        StateMap::from([(state_map_key(&pdu).unwrap(), pdu.event_id().to_owned())])
+    };
+    let states = [make("$event7:a", "$event8:a"), make("$event8:a", "$event7:a")];
+    let chains = auth_chains(&room.events, &states);
+    let result = resolve(room.rules, &states, chains, fetch(&room), |_| None);
+    assert_eq!(result, Err(ResolveError::Cycle));
 }
