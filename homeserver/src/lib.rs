@@ -6,7 +6,9 @@
 //! Invariants: nothing below this crate reads the configuration, the environment or the clock of the system; it is
 //! all handed down from here.
 
+pub mod cli;
 pub mod config;
+pub mod database;
 pub mod health;
 pub mod listener;
 pub mod postgres;
@@ -14,3 +16,4 @@ pub mod shutdown;
 pub mod signing_key;
 pub mod tasks;
 pub mod telemetry;
+pub mod wiring;

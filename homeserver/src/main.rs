@@ -1,3 +1,7 @@
 //! The `kith` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    homeserver::cli::main()
+}

@@ -1,0 +1,67 @@
+//! Which router answers on which listener.
+
+use axum::{Router, middleware, response::IntoResponse, routing::get};
+use hs_http::{
+    client_ip::{self, TrustedProxies},
+    cors, fallback, request_id,
+};
+use http::header;
+use ipnet::IpNet;
+
+use super::Foundation;
+use crate::{
+    config::Resource,
+    health::Health,
+    telemetry::{Metrics, measure},
+};
+
+/// The routers of all resources.
+#[derive(Clone, Debug)]
+pub struct Apis {
+    client: Router,
+    federation: Router,
+    health: Router,
+    metrics: Router,
+}
+
+impl Apis {
+    /// Builds the services and the routers above them.
+    #[expect(clippy::unused_async, reason = "services read their state from the database when they start")]
+    pub async fn build(foundation: &Foundation, health: Health) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: Router::new(),
+            federation: Router::new(),
+            health: health.router(),
+            metrics: metrics_router(foundation.metrics.clone()),
+        })
+    }
+
+    /// The router of a listener that serves these resources.
+    pub fn router(&self, resources: &[Resource], trusted_proxies: Vec<IpNet>) -> Router {
+        let mut router = Router::new();
+        for resource in resources {
+            router = router.merge(match resource {
+                Resource::Client => self.client.clone(),
+                Resource::Federation => self.federation.clone(),
+                Resource::Health => self.health.clone(),
+                Resource::Metrics => self.metrics.clone(),
+            });
+        }
+        // The last layer is the outermost. Inside the span of the request, panics and durations are seen per route.
+        router
+            .fallback(fallback::unknown_route)
+            .method_not_allowed_fallback(fallback::wrong_method)
+            .layer(middleware::from_fn(fallback::catch_panic))
+            .layer(middleware::from_fn(measure))
+            .layer(middleware::from_fn(cors::layer))
+            .layer(middleware::from_fn_with_state(TrustedProxies::new(trusted_proxies), client_ip::layer))
+            .layer(middleware::from_fn(request_id::layer))
+    }
+}
+
+fn metrics_router(metrics: Metrics) -> Router {
+    const CONTENT_TYPE: (header::HeaderName, &str) =
+        (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    let answer = async move || ([CONTENT_TYPE], metrics.render()).into_response();
+    Router::new().route("/metrics", get(answer))
+}
