@@ -1,24 +1,26 @@
 //! From intents to events: picks the auth events, builds and signs, checks the rules, and notes what is stored beside.
 
+mod checks;
+
 use std::{collections::HashMap, sync::Arc};
 
 use hs_model::{
     ids::{EventNid, SlotNid, StateGroupNid, UserNid},
     membership::Membership,
-    records::{EventRecord, Outcome},
+    records::{EventRecord, Outcome, TransactionRef},
 };
 use hs_room_rules::{
     auth,
-    build::{EventTemplate, LegacyParts, build, legacy_event_id},
+    build::{BuildError, EventTemplate, LegacyParts, build_parsed, legacy_event_id},
     canonical_json::{Object, ParseOptions},
+    client_content,
     event_id::reference_hash,
     pdu::Pdu,
-    power_levels::PowerLevels,
     room_version::RoomVersionRulesExt as _,
 };
-use hs_storage::append::{AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup};
+use hs_storage::append::{AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup, Relation};
 use rand::RngExt as _;
-use ruma::{EventId, OwnedEventId, OwnedRoomId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
 
 use crate::{
     Intent, Room, Rooms, WriteRequest,
@@ -34,6 +36,13 @@ use crate::{
 pub(crate) enum Built {
     New(EventNid, OwnedEventId),
     Existing(OwnedEventId),
+}
+
+/// What an event refers to.
+struct Links {
+    redacts: Option<EventNid>,
+    relation: Option<Relation>,
+    transaction: Option<TransactionRef>,
 }
 
 /// A state slot's name.
@@ -141,6 +150,11 @@ impl<'a> Batch<'a> {
         Ok(built)
     }
 
+    /// The id of the room.
+    pub(crate) fn room_id(&self) -> &RoomId {
+        &self.room_id
+    }
+
     /// Whether nothing has to be written.
     pub(crate) fn is_empty(&self) -> bool {
         self.work.events.is_empty()
@@ -175,26 +189,35 @@ impl<'a> Batch<'a> {
         &mut self,
         sender: &Sender,
         intent: &Intent,
-        transaction: Option<hs_model::records::TransactionRef>,
+        transaction: Option<TransactionRef>,
     ) -> Result<Built, WriteError> {
         let pdu = self.build(sender, intent)?;
-        if let Some(state_key) = pdu.state_key()
-            && let Some(current) = self.state(pdu.type_str(), state_key)
-            && current.sender() == pdu.sender()
-            && current.content_str() == pdu.content_str()
-        {
-            return Ok(Built::Existing(current.event_id().to_owned()));
+        self.check_expected(intent)?;
+        let existing = self.find_equal(&pdu).await?;
+        // Whoever has left may leave: the rules see no way from one to the other, and nothing has to be done.
+        if let (Some(event_id), "m.room.member") = (&existing, pdu.type_str()) {
+            return Ok(Built::Existing(event_id.clone()));
         }
         auth::check_dependent(&pdu, |event_type, state_key| self.state(event_type, state_key).cloned())
             .map_err(|error| WriteError::Forbidden(error.0))?;
+        if let Some(event_id) = existing {
+            return Ok(Built::Existing(event_id));
+        }
         let redacts = self.redaction_target(&pdu).await?;
-        self.push(sender, pdu, redacts, transaction).await
+        let relation = relation_of(pdu.content_str());
+        if let Some(relation) = &relation {
+            self.check_relation(&pdu, sender.nid, relation).await?;
+        }
+        self.push(sender, pdu, Links { redacts, relation, transaction }).await
     }
 
     fn build(&self, sender: &Sender, intent: &Intent) -> Result<Pdu, WriteError> {
         let options = &self.rooms.inner.options;
         let rules = self.room.rules;
         let state_key = intent.state_key.as_deref();
+        let content =
+            Object::parse(&intent.content, ParseOptions::client(rules)).map_err(BuildError::Content)?;
+        client_content::check(&intent.event_type, state_key, &content)?;
         let keys = auth::auth_types(&intent.event_type, &sender.user_id, state_key, &intent.content, rules)
             .map_err(|error| WriteError::Forbidden(error.0))?;
         let auth_pdus: Vec<_> =
@@ -214,7 +237,7 @@ impl<'a> Batch<'a> {
             depth: self.work.depth + 1,
             legacy: (!rules.event_id_is_hash()).then(|| self.legacy_parts(&auth_pdus)).flatten(),
         };
-        Ok(build(template, rules, &options.server_name, &self.rooms.inner.key)?)
+        Ok(build_parsed(template, content, rules, &options.server_name, &self.rooms.inner.key)?)
     }
 
     /// What events of room versions 1 and 2 need beside.
@@ -238,39 +261,11 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The event that a redaction is about, if its sender may redact it.
-    ///
-    /// From room version 3 on the auth rules let every redaction pass, and each server decides whether to apply it; a
-    /// client of ours is told instead of being left with a redaction without effect.
-    async fn redaction_target(&self, pdu: &Pdu) -> Result<Option<EventNid>, WriteError> {
-        let Some(redacts) = pdu.redacts().filter(|_| pdu.type_str() == "m.room.redaction") else {
-            return Ok(None);
-        };
-        if let Some(own) = self.work.events.iter().find(|event| event.record.event_id == redacts) {
-            return Ok(Some(own.record.nid));
-        }
-        let mut reader = self.rooms.inner.store.reader().await?;
-        let target = reader.find_event(redacts).await?.filter(|target| target.room == self.room.nid);
-        drop(reader);
-        let target = target.ok_or(WriteError::UnknownRedactionTarget)?;
-        let create = self.state("m.room.create", "");
-        let power_levels = self.state("m.room.power_levels", "");
-        let may = create.is_some_and(|create| {
-            PowerLevels::new(create, power_levels.map(|pdu| &**pdu))
-                .is_ok_and(|levels| levels.can_redact(pdu.sender(), &target.sender))
-        });
-        if !may && target.sender != pdu.sender() {
-            return Err(WriteError::Forbidden("You may not redact this event".to_owned()));
-        }
-        Ok(Some(target.nid))
-    }
-
     async fn push(
         &mut self,
         sender: &Sender,
         pdu: Pdu,
-        redacts: Option<EventNid>,
-        transaction: Option<hs_model::records::TransactionRef>,
+        Links { redacts, relation, transaction }: Links,
     ) -> Result<Built, WriteError> {
         let store = &self.rooms.inner.store;
         let nid = store.allocate_event_nids(1).await?.next().unwrap_or(EventNid(0));
@@ -319,7 +314,7 @@ impl<'a> Batch<'a> {
             prev: self.work.extremities.iter().map(|e| e.nid).collect(),
             missing_prev: Vec::new(),
             auth,
-            relation: relation_of(pdu.content_str()),
+            relation,
             redacts_id: pdu.redacts().map(ToOwned::to_owned).filter(|_| redacts.is_some()),
             record,
         });

@@ -15,7 +15,7 @@ use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Room, Rooms};
+use crate::{Room, Rooms, intent::client_transaction_id};
 
 /// Who looks at events.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl Rooms {
                     .transaction
                     .as_ref()
                     .filter(|transaction| Some(transaction.device) == viewer.device)
-                    .map(|transaction| &*transaction.txn_id),
+                    .map(client_transaction_id),
             };
             let json = render_one(room, event, &unsigned, room_id, now_ms)?;
             rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);

@@ -1,7 +1,17 @@
 //! What somebody wants to happen in a room, before it is an event.
 
-use hs_model::{ids::UserNid, records::TransactionRef};
-use ruma::{OwnedEventId, OwnedUserId};
+use std::sync::Arc;
+
+use hs_model::{
+    ids::{DeviceNid, UserNid},
+    membership::Membership,
+    records::TransactionRef,
+};
+use ruma::{OwnedEventId, OwnedUserId, TransactionId};
+
+/// What stands before the transaction ids of redactions. A transaction id counts for one endpoint, and the two that
+/// send events share one index.
+const REDACTION_SCOPE: &str = "redact\u{1}";
 
 /// A local user who acts.
 #[derive(Clone, Debug)]
@@ -25,6 +35,17 @@ pub struct Intent {
     pub redacts: Option<OwnedEventId>,
     /// The time it claims, for those who may choose one (application services).
     pub origin_server_ts: Option<i64>,
+    /// What the membership of the user in the state key must be, beyond what the rules of rooms ask.
+    pub expects: Option<ExpectedMembership>,
+}
+
+/// A condition on an event that changes somebody's membership, checked at the moment the event is built.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpectedMembership {
+    /// The memberships from which the change may be made.
+    pub among: &'static [Membership],
+    /// What is said when it is another.
+    pub otherwise: &'static str,
 }
 
 impl Intent {
@@ -41,6 +62,21 @@ impl Intent {
     ) -> Self {
         Self { state_key: Some(state_key.into()), ..Self::message(event_type, content) }
     }
+}
+
+/// The transaction of a request to send an event.
+pub fn send_transaction(device: DeviceNid, txn_id: &TransactionId) -> TransactionRef {
+    TransactionRef { device, txn_id: Arc::from(txn_id.as_str()) }
+}
+
+/// The transaction of a request to redact an event.
+pub fn redaction_transaction(device: DeviceNid, txn_id: &TransactionId) -> TransactionRef {
+    TransactionRef { device, txn_id: format!("{REDACTION_SCOPE}{txn_id}").into() }
+}
+
+/// The transaction id as the client chose it.
+pub(crate) fn client_transaction_id(transaction: &TransactionRef) -> &str {
+    transaction.txn_id.strip_prefix(REDACTION_SCOPE).unwrap_or(&transaction.txn_id)
 }
 
 /// Events that one sender wants to append to a room: all of them, or none.

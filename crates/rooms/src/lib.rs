@@ -8,18 +8,26 @@
 //! - A refusal is never given on the word of the cache alone: it is checked against the database's version first.
 //! - Nothing here knows HTTP, sync, federation or push; those follow the log.
 
+pub mod actions;
+pub mod aliases;
 mod build;
 pub mod client_event;
 pub mod create;
+pub mod directory;
 pub mod intent;
 mod loading;
+pub mod membership;
+pub mod new_room;
 mod pdus;
+pub mod ports;
 mod relation;
 pub mod room;
+pub mod send;
 pub mod service;
 pub mod state_line;
 pub mod write;
 
+pub use actions::RoomActions;
 pub use intent::{Intent, Sender, WriteRequest};
 pub use room::Room;
 pub use service::{Rooms, RoomsOptions};

@@ -14,7 +14,7 @@ use hs_model::{
     membership::Membership,
     records::EventRecord,
 };
-use hs_room_rules::{room_version, sign::SigningKey};
+use hs_room_rules::{pdu::Pdu, room_version, sign::SigningKey};
 use hs_storage::{
     StorageError, Store,
     append::Appender,
@@ -143,6 +143,20 @@ impl Rooms {
         Ok(row.map(|row| row.membership))
     }
 
+    /// State events with an empty state key, as they stand now.
+    pub(crate) async fn current_state_pdus<const N: usize>(
+        &self,
+        room: &Room,
+        types: [&str; N],
+    ) -> Result<[Option<Arc<Pdu>>; N], StorageError> {
+        let nids = {
+            let state = room.read();
+            types.map(|event_type| state.state_event(event_type, ""))
+        };
+        let pdus = self.inner.pdus.find(room, nids.into_iter().flatten()).await?;
+        Ok(nids.map(|nid| pdus.get(&nid?).cloned()))
+    }
+
     /// Sees to it that the newest `limit` events of a room are in memory (as far as memory keeps that many).
     pub async fn warm_recent(&self, room: &Arc<Room>, limit: usize) -> Result<(), StorageError> {
         loading::load_recent(&self.inner.store, room, limit).await
@@ -151,6 +165,16 @@ impl Rooms {
     /// This server's name.
     pub fn server_name(&self) -> &ruma::ServerName {
         &self.inner.options.server_name
+    }
+
+    /// The version of rooms whose creator asks for none.
+    pub fn default_version(&self) -> &RoomVersionId {
+        &self.inner.options.default_version
+    }
+
+    /// Whether a user is of this server.
+    pub fn is_local(&self, user_id: &UserId) -> bool {
+        user_id.server_name() == self.inner.options.server_name
     }
 
     /// The database.
@@ -176,6 +200,17 @@ impl Rooms {
             self.inner.kept.insert(nid, room.clone());
         }
         Some(room)
+    }
+
+    /// Takes in a room that was just made here. It stays only as long as somebody holds it.
+    pub(crate) fn add_live(&self, room: &Arc<Room>) {
+        self.inner.live.lock().insert(room.nid, Arc::downgrade(room));
+    }
+
+    /// Keeps a room in memory for a while.
+    pub(crate) fn keep(&self, room: &Arc<Room>) {
+        self.inner.by_id.insert(room.room_id.clone(), room.nid);
+        self.inner.kept.insert(room.nid, room.clone());
     }
 
     /// The one value for a room, made when there is none.

@@ -12,7 +12,7 @@ use hs_model::{
     ids::{DeviceNid, RoomNid},
     records::{EventRecord, TransactionRef},
 };
-use hs_room_rules::build::BuildError;
+use hs_room_rules::{build::BuildError, client_content::ContentError};
 use hs_storage::{
     StorageError,
     append::{AppendError, AppendUnit, Appended},
@@ -65,6 +65,15 @@ pub enum WriteError {
     /// It cannot be made into an event.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The content is not what events of its type may hold.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The sender has reacted so to this event already.
+    #[error("you have reacted with this to the event already")]
+    DuplicateAnnotation,
+    /// A thread was to be begun on an event that relates to another one.
+    #[error("threads cannot be started from an event that relates to another event")]
+    NestedThread,
     /// The event to be redacted is not in the room.
     #[error("the event to be redacted is not in this room")]
     UnknownRedactionTarget,
@@ -120,6 +129,14 @@ impl Rooms {
         }
         // The task is gone without an answer only when it panicked.
         answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+    }
+
+    /// Appends one event.
+    pub async fn write_one(&self, room: &Arc<Room>, request: WriteRequest) -> Result<Written, WriteError> {
+        debug_assert_eq!(request.intents.len(), 1, "one event is asked for");
+        let mut written = self.write(room, request).await?;
+        // Each intent has an answer.
+        written.pop().ok_or(WriteError::Busy)
     }
 
     fn known_transaction(&self, room: &Room, transaction: &TransactionRef) -> Option<OwnedEventId> {
@@ -312,7 +329,7 @@ fn answer_all(jobs: Vec<Job>, error: &WriteError) {
 }
 
 /// The batch is on disk and applied: the room stands where the batch ends.
-fn move_head(room: &Room, unit: &AppendUnit, appended: &Appended) {
+pub(crate) fn move_head(room: &Room, unit: &AppendUnit, appended: &Appended) {
     let ids: HashMap<_, _> =
         unit.events.iter().map(|event| (event.record.nid, &event.record.event_id)).collect();
     let extremities = unit

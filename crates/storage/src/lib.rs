@@ -10,6 +10,7 @@
 
 pub mod account_data;
 pub mod accounts;
+mod annotations;
 pub mod append;
 pub mod devices;
 pub mod error;

@@ -6,6 +6,7 @@ use hs_model::{
     records::MembershipRecord,
     stream::Position,
 };
+use ruma::{OwnedRoomId, RoomId};
 
 use crate::{
     Reader, Txn,
@@ -72,6 +73,46 @@ impl Reader {
         .fetch_all(self.conn())
         .await?;
         rows.into_iter().map(Row::into_record).collect()
+    }
+
+    /// The ids of the rooms that a user has joined, in the order of their numbers.
+    pub async fn list_joined_rooms(&mut self, user: UserNid) -> Result<Vec<OwnedRoomId>> {
+        let ids = sqlx::query_scalar!(
+            "SELECT r.room_id
+             FROM memberships m JOIN rooms r USING (room_nid)
+             WHERE m.user_nid = $1 AND m.membership = $2
+             ORDER BY room_nid",
+            user.0,
+            Membership::Join.code()
+        )
+        .fetch_all(self.conn())
+        .await?;
+        ids.into_iter()
+            .map(|id| {
+                RoomId::parse(&id).map_err(|_| StorageError::Inconsistent {
+                    table: "rooms",
+                    column: "room_id",
+                    row: id,
+                })
+            })
+            .collect()
+    }
+
+    /// Whether a user has joined at least one of the rooms.
+    pub async fn is_joined_to_any(&mut self, rooms: &[OwnedRoomId], user: UserNid) -> Result<bool> {
+        let ids: Vec<String> = rooms.iter().map(ToString::to_string).collect();
+        let is_joined = sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                 SELECT FROM rooms r JOIN memberships m USING (room_nid)
+                 WHERE r.room_id = ANY($1) AND m.user_nid = $2 AND m.membership = $3
+               ) AS "is_joined!""#,
+            &ids,
+            user.0,
+            Membership::Join.code()
+        )
+        .fetch_one(self.conn())
+        .await?;
+        Ok(is_joined)
     }
 
     /// All memberships in a room.

@@ -1,0 +1,133 @@
+//! Sending events: messages, state, redactions.
+
+use hs_model::records::TransactionRef;
+use hs_storage::StorageError;
+use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId};
+use serde::Deserialize;
+
+use crate::{
+    Intent, RoomActions, Sender, WriteError, WriteRequest,
+    actions::{FindRoomError, UnknownRoom},
+    aliases::AliasCheckError,
+    membership::MembershipError,
+};
+
+/// Why an event was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// There is no such room here.
+    #[error(transparent)]
+    UnknownRoom(#[from] UnknownRoom),
+    /// A redaction that does not say of what.
+    #[error("the redaction does not name the event to redact: `redacts` must be an event id")]
+    RedactsNothing,
+    /// `m.room.canonical_alias` names an alias that does not lead to the room.
+    #[error("the alias {0} does not exist, or does not lead to this room")]
+    BadAlias(String),
+    /// An invite for a user of another server.
+    #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
+    RemoteUser(OwnedUserId),
+    /// The rules of the room forbid it, or it could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The database failed.
+    #[error("the event could not be sent")]
+    Storage(#[from] StorageError),
+}
+
+impl From<FindRoomError> for SendError {
+    fn from(error: FindRoomError) -> Self {
+        match error {
+            FindRoomError::Unknown(unknown) => Self::UnknownRoom(unknown),
+            FindRoomError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<MembershipError> for SendError {
+    fn from(error: MembershipError) -> Self {
+        match error {
+            MembershipError::UnknownRoom(unknown) => Self::UnknownRoom(unknown),
+            MembershipError::RemoteUser(user_id) => Self::RemoteUser(user_id),
+            MembershipError::NotAllowed(why) => Self::Write(WriteError::Forbidden(why)),
+            MembershipError::Write(error) => Self::Write(error),
+            MembershipError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl From<AliasCheckError> for SendError {
+    fn from(error: AliasCheckError) -> Self {
+        match error {
+            AliasCheckError::Elsewhere(alias) => Self::BadAlias(alias),
+            AliasCheckError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
+impl RoomActions {
+    /// Sends a message event.
+    pub async fn send_message(
+        &self,
+        room_id: &RoomId,
+        sender: Sender,
+        intent: Intent,
+        transaction: Option<TransactionRef>,
+    ) -> Result<OwnedEventId, SendError> {
+        let room = self.known(room_id).await?;
+        let intent = if intent.event_type == "m.room.redaction" { with_target(intent)? } else { intent };
+        let request = WriteRequest { sender, intents: vec![intent], transaction };
+        let written = self.rooms.write_one(&room, request).await?;
+        Ok(written.event_id().clone())
+    }
+
+    /// Redacts an event.
+    pub async fn redact(
+        &self,
+        room_id: &RoomId,
+        sender: Sender,
+        redacts: &EventId,
+        reason: Option<&str>,
+        transaction: Option<TransactionRef>,
+    ) -> Result<OwnedEventId, SendError> {
+        let room = self.known(room_id).await?;
+        let content = match reason {
+            Some(reason) => serde_json::json!({ "reason": reason }).to_string(),
+            None => "{}".to_owned(),
+        };
+        let intent =
+            Intent { redacts: Some(redacts.to_owned()), ..Intent::message("m.room.redaction", content) };
+        let request = WriteRequest { sender, intents: vec![intent], transaction };
+        let written = self.rooms.write_one(&room, request).await?;
+        Ok(written.event_id().clone())
+    }
+
+    /// Sends a state event.
+    pub async fn send_state(
+        &self,
+        room_id: &RoomId,
+        sender: Sender,
+        intent: Intent,
+    ) -> Result<OwnedEventId, SendError> {
+        let room = self.known(room_id).await?;
+        match (&*intent.event_type, &intent.state_key) {
+            ("m.room.member", Some(target)) => {
+                return Ok(self.send_member_event(&room, &sender, target, intent.content).await?);
+            }
+            ("m.room.canonical_alias", _) => self.check_new_aliases(&room, &intent.content).await?,
+            _ => {}
+        }
+        let written = self.rooms.write_one(&room, WriteRequest::one(sender, intent)).await?;
+        Ok(written.event_id().clone())
+    }
+}
+
+/// A redaction as an ordinary message names its target in the content, whatever the room version.
+fn with_target(intent: Intent) -> Result<Intent, SendError> {
+    #[derive(Deserialize)]
+    struct Content {
+        redacts: OwnedEventId,
+    }
+    let content: Content = serde_json::from_str(&intent.content).map_err(|_| SendError::RedactsNothing)?;
+    Ok(Intent { redacts: Some(content.redacts), ..intent })
+}
