@@ -171,7 +171,8 @@ impl RoomActions {
         room: &Room,
         user: &Sender,
     ) -> Result<bool, StorageError> {
-        if self.rooms.membership(room, user.nid).await? != Some(Membership::Join) {
+        self.rooms.catch_up(room).await?;
+        if room.read().membership(user.nid) != Some(Membership::Join) {
             return Ok(false);
         }
         let [create, power_levels] =

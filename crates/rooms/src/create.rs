@@ -20,7 +20,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-pub(crate) use self::power_levels::default_power_levels;
+pub(crate) use self::power_levels::{CREATORS_ONLY, default_power_levels};
 pub use self::preset::Preset;
 use crate::{
     Intent, RoomActions, Sender, WriteError,

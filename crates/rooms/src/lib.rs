@@ -22,9 +22,11 @@ mod pdus;
 pub mod ports;
 mod relation;
 pub mod room;
+pub mod seen_state;
 pub mod send;
 pub mod service;
 pub mod state_line;
+pub mod upgrade;
 pub mod write;
 
 pub use actions::RoomActions;

@@ -19,7 +19,7 @@ use hs_storage::{
     StorageError, Store,
     append::Appender,
     log::{LogEntry, LogKind},
-    rooms::RoomRow,
+    rooms::{RoomHead, RoomRow},
     tail::LogApplier,
 };
 use moka::sync::Cache;
@@ -141,6 +141,16 @@ impl Rooms {
         }
         let row = self.inner.store.reader().await?.find_membership(room.nid, user).await?;
         Ok(row.map(|row| row.membership))
+    }
+
+    /// Brings what memory knows of a room up to what the database holds now, and says where the room stands. For rare
+    /// actions that decide by the state before they write.
+    pub(crate) async fn catch_up(&self, room: &Room) -> Result<Option<RoomHead>, StorageError> {
+        let head = self.inner.store.reader().await?.find_room_head(room.nid).await?;
+        if let Some(head) = &head {
+            self.inner.store.tail().wait_applied(head.last_position).await;
+        }
+        Ok(head)
     }
 
     /// State events with an empty state key, as they stand now.

@@ -11,7 +11,7 @@ use super::{RawObject, raw};
 const ADMIN: i64 = 100;
 /// Enough to close a room for good. From version 12 on only creators have it: an admin whom they have appointed must not
 /// be able to move everybody into a room without them.
-const CREATORS_ONLY: i64 = 150;
+pub(crate) const CREATORS_ONLY: i64 = 150;
 
 /// The usual power levels. `trusted` have the same power as the creator.
 pub(crate) fn default_power_levels(
