@@ -32,6 +32,17 @@ pub struct Place {
     pub position: Position,
 }
 
+impl Place {
+    /// Before the first event of any room.
+    pub const START: Self = Self { depth: 0, position: Position::START };
+
+    /// The place just before the event that this place stands after.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self { position: Position(self.position.0.saturating_sub(1)), ..self }
+    }
+}
+
 impl Reader {
     /// Events by number. Those that are not stored are missing in the answer.
     pub async fn find_events(&mut self, nids: &[EventNid]) -> Result<HashMap<EventNid, Arc<EventRecord>>> {
@@ -237,12 +248,19 @@ impl Reader {
         Ok(nids.into_iter().map(EventNid).collect())
     }
 
-    /// The place of the newest event at or below a position of the log: where a stream token stands in the graph.
+    /// Where a position of the log stands in the graph of a room: after everything that had arrived by then.
+    ///
+    /// An event that arrived late has a smaller depth than those before it, so the deepest of the last few counts.
     pub async fn find_place_at(&mut self, room: RoomNid, position: Position) -> Result<Option<Place>> {
         let row = sqlx::query!(
-            r#"SELECT depth, stream_position AS "position!" FROM events
-             WHERE room_nid = $1 AND outcome = 0 AND stream_position <= $2
-             ORDER BY stream_position DESC
+            r#"SELECT depth AS "depth!", stream_position AS "position!"
+             FROM (
+               SELECT depth, stream_position FROM events
+               WHERE room_nid = $1 AND outcome = 0 AND stream_position <= $2
+               ORDER BY stream_position DESC
+               LIMIT 50
+             ) AS latest
+             ORDER BY depth DESC, stream_position DESC
              LIMIT 1"#,
             room.0,
             position.0
@@ -250,42 +268,6 @@ impl Reader {
         .fetch_optional(self.conn())
         .await?;
         Ok(row.map(|row| Place { depth: row.depth, position: Position(row.position) }))
-    }
-
-    /// The accepted event nearest to a time: at or before it backward, at or after it forward.
-    pub async fn find_event_by_time(
-        &mut self,
-        room: RoomNid,
-        ts: i64,
-        order: Order,
-    ) -> Result<Option<EventNid>> {
-        let nid = match order {
-            Order::Forward => {
-                sqlx::query_scalar!(
-                    "SELECT event_nid FROM events
-                     WHERE room_nid = $1 AND origin_server_ts >= $2 AND outcome = 0 AND stream_position IS NOT NULL
-                     ORDER BY origin_server_ts, depth, stream_position
-                     LIMIT 1",
-                    room.0,
-                    ts
-                )
-                .fetch_optional(self.conn())
-                .await?
-            }
-            Order::Backward => {
-                sqlx::query_scalar!(
-                    "SELECT event_nid FROM events
-                     WHERE room_nid = $1 AND origin_server_ts <= $2 AND outcome = 0 AND stream_position IS NOT NULL
-                     ORDER BY origin_server_ts DESC, depth DESC, stream_position DESC
-                     LIMIT 1",
-                    room.0,
-                    ts
-                )
-                .fetch_optional(self.conn())
-                .await?
-            }
-        };
-        Ok(nid.map(EventNid))
     }
 
     /// Auth and prev events of an event, as far as they are stored.
