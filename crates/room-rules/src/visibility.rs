@@ -103,8 +103,8 @@ pub fn can_see(event: &Pdu, user_id: &UserId, before: Circumstances) -> bool {
         || is_allowed(Circumstances { visibility: visibility_after, membership: membership_after, ..before })
 }
 
-/// The five rules of the specification.
-fn is_allowed(Circumstances { visibility, membership, has_joined_since }: Circumstances) -> bool {
+/// The five rules of the specification, for one state.
+pub fn is_allowed(Circumstances { visibility, membership, has_joined_since }: Circumstances) -> bool {
     // 1.
     visibility == HistoryVisibility::WorldReadable
         // 2.

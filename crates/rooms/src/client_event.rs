@@ -45,6 +45,8 @@ struct Unsigned<'a> {
     replaces_state: Option<&'a str>,
     membership: Option<Membership>,
     transaction_id: Option<&'a str>,
+    /// The text of `m.relations`.
+    relations: Option<&'a str>,
 }
 
 /// The parts of a stored event that cannot be taken from its record.
@@ -74,15 +76,51 @@ impl Rooms {
         viewer: &Viewer<'_>,
         room_id: RoomId,
     ) -> Result<Vec<Box<RawValue>>, StorageError> {
-        let others = self.referenced(events).await?;
+        let relations = self.aggregations(room, events, viewer, room_id).await?;
+        self.render_with(room, events, viewer, room_id, &relations).await
+    }
+
+    /// State events of one room as a list of what is so, rather than of what happened: without `prev_content` and the
+    /// viewer's membership at each, which long lists would be slow to find out.
+    pub async fn render_state(
+        &self,
+        room: &Room,
+        events: &[Arc<EventRecord>],
+        viewer: &Viewer<'_>,
+        room_id: RoomId,
+    ) -> Result<Vec<Box<RawValue>>, StorageError> {
+        let others = self.referenced(events.iter().filter_map(|event| event.redacted_by)).await?;
+        let now_ms = self.inner.clock.now_ms();
+        let mut rendered = Vec::with_capacity(events.len());
+        for event in events {
+            let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
+            let unsigned = Unsigned {
+                redacted_because: redacted_because.as_deref(),
+                transaction_id: transaction_id(event, viewer),
+                ..Unsigned::default()
+            };
+            let json = render_one(room, event, &unsigned, room_id, now_ms)?;
+            rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
+        }
+        Ok(rendered)
+    }
+
+    /// As [`render`](Self::render), with aggregations that are known already.
+    pub(crate) async fn render_with(
+        &self,
+        room: &Room,
+        events: &[Arc<EventRecord>],
+        viewer: &Viewer<'_>,
+        room_id: RoomId,
+        relations: &HashMap<EventNid, String>,
+    ) -> Result<Vec<Box<RawValue>>, StorageError> {
+        let referenced = events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten();
+        let others = self.referenced(referenced).await?;
         let memberships = self.memberships_at(room, events, viewer).await?;
         let now_ms = self.inner.clock.now_ms();
         let mut rendered = Vec::with_capacity(events.len());
         for event in events {
-            let redaction = event.redacted_by.and_then(|nid| others.get(&nid));
-            let redacted_because = redaction
-                .map(|redaction| render_one(room, redaction, &Unsigned::default(), room_id, now_ms))
-                .transpose()?;
+            let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
             let previous = event.replaces.and_then(|nid| others.get(&nid));
             let previous_json = previous.map(|previous| visible_json(room, previous)).transpose()?;
             let prev_content =
@@ -92,11 +130,8 @@ impl Rooms {
                 prev_content: prev_content.map_err(|_| broken(event))?.map(|stored| stored.content),
                 replaces_state: previous.map(|previous| previous.event_id.as_str()),
                 membership: memberships.get(&event.nid).copied(),
-                transaction_id: event
-                    .transaction
-                    .as_ref()
-                    .filter(|transaction| Some(transaction.device) == viewer.device)
-                    .map(client_transaction_id),
+                transaction_id: transaction_id(event, viewer),
+                relations: relations.get(&event.nid).map(String::as_str),
             };
             let json = render_one(room, event, &unsigned, room_id, now_ms)?;
             rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
@@ -107,10 +142,9 @@ impl Rooms {
     /// The redactions in force and the state events replaced.
     async fn referenced(
         &self,
-        events: &[Arc<EventRecord>],
+        wanted: impl Iterator<Item = EventNid>,
     ) -> Result<HashMap<EventNid, Arc<EventRecord>>, StorageError> {
-        let wanted: Vec<EventNid> =
-            events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten().collect();
+        let wanted: Vec<EventNid> = wanted.collect();
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
@@ -126,16 +160,10 @@ impl Rooms {
     ) -> Result<HashMap<EventNid, Membership>, StorageError> {
         let mut memberships = HashMap::with_capacity(events.len());
         // Who has been in the room all the time was so at each of these events.
-        let joined_since = {
-            let state = room.read();
-            (state.membership(viewer.user) == Some(Membership::Join))
-                .then(|| state.state_event("m.room.member", viewer.user_id.as_str()))
-                .flatten()
-        };
+        let joined_since = room.read().joined_since(viewer.user).filter(|since| since.0 > 0);
         let mut elsewhere = Vec::new();
         for event in events {
-            if joined_since.is_some_and(|since| event.nid >= since && event.position.is_some_and(|p| p.0 > 0))
-            {
+            if joined_since.is_some_and(|since| event.position >= Some(since)) {
                 memberships.insert(event.nid, Membership::Join);
             } else {
                 elsewhere.push(event);
@@ -169,6 +197,23 @@ impl Rooms {
         }
         Ok(memberships)
     }
+}
+
+/// The id by which the viewer's own device sent an event.
+fn transaction_id<'a>(event: &'a EventRecord, viewer: &Viewer<'_>) -> Option<&'a str> {
+    let transaction = event.transaction.as_ref()?;
+    (Some(transaction.device) == viewer.device).then(|| client_transaction_id(transaction))
+}
+
+fn render_redaction(
+    room: &Room,
+    event: &EventRecord,
+    others: &HashMap<EventNid, Arc<EventRecord>>,
+    room_id: RoomId,
+    now_ms: i64,
+) -> Result<Option<String>, StorageError> {
+    let redaction = event.redacted_by.and_then(|nid| others.get(&nid));
+    redaction.map(|redaction| render_one(room, redaction, &Unsigned::default(), room_id, now_ms)).transpose()
 }
 
 /// What a member event says.
@@ -260,6 +305,10 @@ fn render_one(
     if let Some(redaction) = unsigned.redacted_because {
         text.push_str(",\"redacted_because\":");
         text.push_str(redaction);
+    }
+    if let Some(relations) = unsigned.relations {
+        text.push_str(",\"m.relations\":");
+        text.push_str(relations);
     }
     if let Some(transaction_id) = unsigned.transaction_id {
         push_string(&mut text, ",\"transaction_id\":", transaction_id);

@@ -7,8 +7,10 @@ use hs_model::{
     stream::Position,
 };
 use hs_storage::{StorageError, Store, rooms::RoomHead};
+use ruma::EventId;
 
 use crate::{
+    aggregations::AGGREGATED,
     room::{Extremity, Head, Room, RoomState, StateIndex},
     state_line::StateLine,
 };
@@ -31,10 +33,9 @@ pub(crate) async fn load(store: &Store, room: &Room) -> Result<(), StorageError>
             state.entry(event_type.clone()).or_default().insert(state_key.clone(), event);
         }
     }
-    let members = memberships.into_iter().map(|row| (row.user, row.membership)).collect();
     let last_position = row.last_position;
     let head = head(row, StateLine::from_chain(chain), &ids);
-    room.fill(RoomState::new(head, last_position, state, members));
+    room.fill(RoomState::new(head, last_position, state, &memberships));
     Ok(())
 }
 
@@ -81,11 +82,18 @@ pub(crate) async fn load_recent(store: &Store, room: &Arc<Room>, limit: usize) -
     let mut reader = store.reader().await?;
     let nids = reader.list_recent_events(room.nid, Position::START, first, limit as i64).await?;
     let events = reader.list_events(&nids).await?;
+    // What is asked here once need not be asked at each delivery.
+    let ids: Vec<&EventId> = events.iter().map(|event| &*event.event_id).collect();
+    let parents = if ids.is_empty() {
+        Vec::new()
+    } else {
+        reader.list_parents(room.nid, &ids, &AGGREGATED.map(str::to_owned), &[]).await?
+    };
     let since = if (nids.len() as i64) < limit as i64 {
         Position::START
     } else {
         events.first().and_then(|event| event.position).map_or(first, |p| Position(p.0 - 1))
     };
-    room.update(|state| state.prepend_recent(events, since));
+    room.update(|state| state.prepend_recent(events, parents, since));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use hs_storage::append::Relation;
 use ruma::EventId;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
 struct Content<'a> {
@@ -42,6 +43,19 @@ pub(crate) fn relation_of(content: &str) -> Option<Relation> {
         rel_type: rel_type.into_owned(),
         key: relation.key.map(Cow::into_owned),
     })
+}
+
+/// The relation that a stored event declares.
+pub(crate) fn relation_in(json: &str) -> Option<Relation> {
+    #[derive(Deserialize)]
+    struct Event<'a> {
+        #[serde(borrow)]
+        content: &'a RawValue,
+    }
+    if !json.contains("m.relates_to") {
+        return None;
+    }
+    relation_of(serde_json::from_str::<Event<'_>>(json).ok()?.content.get())
 }
 
 #[cfg(test)]

@@ -1,23 +1,25 @@
 //! A room in memory: current state, memberships, where it stands, and its newest events.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
 use hs_model::{
     ids::{EventNid, RoomNid, UserNid},
     membership::Membership,
-    records::{EventRecord, Outcome},
+    records::{EventRecord, MembershipRecord, Outcome},
     stream::Position,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, room_version_rules::RoomVersionRules};
 
-use crate::{state_line::StateLine, write::Queue};
+use crate::{relation::relation_in, state_line::StateLine, write::Queue};
 
 /// How many of the newest events are kept in memory for each room.
 const RECENT_EVENTS: usize = 50;
+/// How many parents of relations are remembered for each room.
+const MAX_PARENTS: usize = 2000;
 
 /// A room that this server holds. There is at most one value for a room in a process.
 #[derive(Debug)]
@@ -87,6 +89,16 @@ pub struct RoomState {
     recent: VecDeque<Arc<EventRecord>>,
     /// All accepted events after this position are in `recent`.
     recent_since: Position,
+    /// For users who are in the room, a position from which on they have been in it all the time.
+    joined_since: HashMap<UserNid, Position>,
+    /// Those events after `parents_since` that have children which are aggregated (and others, which does no harm).
+    parents: HashSet<OwnedEventId>,
+    /// Never after `recent_since`.
+    parents_since: Position,
+    /// Counts the changes of the history visibility.
+    visibility_epoch: u64,
+    /// Whether the history has always been open to members, once that is known.
+    pub(crate) is_always_open: Option<bool>,
 }
 
 impl RoomState {
@@ -94,15 +106,21 @@ impl RoomState {
         head: Head,
         last_position: Position,
         state: StateIndex,
-        members: HashMap<UserNid, Membership>,
+        memberships: &[MembershipRecord],
     ) -> Self {
+        let joined = memberships.iter().filter(|row| row.membership == Membership::Join);
         Self {
             head: Some(head),
             last_position,
             state,
-            members,
+            members: memberships.iter().map(|row| (row.user, row.membership)).collect(),
             recent: VecDeque::new(),
             recent_since: last_position,
+            joined_since: joined.map(|row| (row.user, row.position)).collect(),
+            parents: HashSet::new(),
+            parents_since: last_position,
+            visibility_epoch: 0,
+            is_always_open: None,
         }
     }
 
@@ -114,6 +132,24 @@ impl RoomState {
     /// A user's membership.
     pub fn membership(&self, user: UserNid) -> Option<Membership> {
         self.members.get(&user).copied()
+    }
+
+    /// A position from which on a user has been in the room all the time; `None` when they are not in it.
+    pub fn joined_since(&self, user: UserNid) -> Option<Position> {
+        self.joined_since.get(&user).copied()
+    }
+
+    /// Whether memory knows that an event has no children which would have to be aggregated.
+    ///
+    /// A child that reaches this server before its parent, and before the room was read into memory, goes unnoticed: its
+    /// parent is then shown without it until it is read from the database.
+    pub(crate) fn is_known_childless(&self, event: &EventRecord) -> bool {
+        event.position > Some(self.parents_since) && !self.parents.contains(&event.event_id)
+    }
+
+    /// Counts the changes of the history visibility that memory has seen.
+    pub(crate) fn visibility_epoch(&self) -> u64 {
+        self.visibility_epoch
     }
 
     /// The users with a membership.
@@ -152,8 +188,16 @@ impl RoomState {
         self.recent.back()
     }
 
-    /// Puts older events, read from the database, before those in memory: all accepted events after `since`.
-    pub(crate) fn prepend_recent(&mut self, older: Vec<Arc<EventRecord>>, since: Position) {
+    /// Puts older events, read from the database, before those in memory: all accepted events after `since`. `parents` are
+    /// those of them that have children.
+    pub(crate) fn prepend_recent(
+        &mut self,
+        older: Vec<Arc<EventRecord>>,
+        parents: Vec<OwnedEventId>,
+        since: Position,
+    ) {
+        self.parents.extend(parents);
+        self.parents_since = self.parents_since.min(since);
         let known = self.recent.front().and_then(|event| event.position);
         for event in older.into_iter().rev() {
             if known.is_none_or(|known| event.position < Some(known)) {
@@ -177,7 +221,21 @@ impl RoomState {
             self.state.entry(event.event_type.clone()).or_default().insert(state_key.clone(), event.nid);
             if let Some((user, membership)) = member {
                 self.members.insert(user, membership);
+                if membership == Membership::Join {
+                    self.joined_since.entry(user).or_insert(position);
+                } else {
+                    self.joined_since.remove(&user);
+                }
             }
+            if &*event.event_type == "m.room.history_visibility" {
+                self.visibility_epoch += 1;
+                self.is_always_open = None;
+            }
+        }
+        if let Some(relation) =
+            relation_in(&event.json).filter(|relation| relation.rel_type != "m.annotation")
+        {
+            self.note_parent(relation.parent);
         }
         if let Some(target) = event.redacts
             && let Some(at) = self.recent.iter().position(|known| known.nid == target)
@@ -192,6 +250,15 @@ impl RoomState {
         {
             self.recent_since = gone.position.unwrap_or(self.recent_since);
         }
+    }
+
+    fn note_parent(&mut self, parent: OwnedEventId) {
+        if self.parents.len() >= MAX_PARENTS {
+            let recent: HashSet<_> = self.recent.iter().map(|event| &event.event_id).collect();
+            self.parents.retain(|parent| recent.contains(parent));
+            self.parents_since = self.recent_since;
+        }
+        self.parents.insert(parent);
     }
 }
 
