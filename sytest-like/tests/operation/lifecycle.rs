@@ -143,12 +143,17 @@ async fn first_account_is_made_with_the_printed_token() {
     second.expect_err(403, "M_FORBIDDEN");
 }
 
-/// The token is the word after `token` that looks like one.
+/// The token is the one long word of small letters and digits in a line that speaks of registration and a token.
 fn printed_token(log: &str) -> Option<String> {
-    let line = log.lines().find(|line| line.contains("registration") && line.contains("token"))?;
-    line.split(|character: char| !character.is_ascii_alphanumeric() && !"-_".contains(character))
-        .filter(|word| word.len() >= 16 && word.chars().any(|character| character.is_ascii_digit()))
-        .find(|word| !word.contains("-0"))
+    const SHORTEST: usize = 16;
+    let is_token = |word: &&str| {
+        word.len() >= SHORTEST
+            && word.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit())
+    };
+    let lines = log.lines().filter(|line| line.contains("token") && line.contains("regist"));
+    lines
+        .flat_map(|line| line.split(|letter: char| !letter.is_ascii_alphanumeric()))
+        .find(is_token)
         .map(str::to_owned)
 }
 
