@@ -217,7 +217,7 @@ fn render_redaction(
 }
 
 /// What a member event says.
-pub(crate) fn membership_of(event: &EventRecord) -> Option<Membership> {
+pub fn membership_of(event: &EventRecord) -> Option<Membership> {
     #[derive(Deserialize)]
     struct Event<'a> {
         #[serde(borrow)]

@@ -87,5 +87,5 @@ impl Rooms {
 /// What is known of a room that has no events.
 fn empty_state() -> RoomState {
     let head = Head { version: 0, line: StateLine::default(), extremities: Vec::new(), depth: 0 };
-    RoomState::new(head, Position::START, StateIndex::new(), HashMap::new())
+    RoomState::new(head, Position::START, StateIndex::new(), &[])
 }

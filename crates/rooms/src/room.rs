@@ -49,6 +49,23 @@ enum Cached {
 /// What an event of the log does to somebody's membership.
 pub(crate) type MemberChange = Option<(UserNid, Membership)>;
 
+/// Somebody's present membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The membership.
+    pub membership: Membership,
+    /// The event that says so. Numbers ascend in the order of arrival.
+    pub event: EventNid,
+    /// From here on, at the latest, the membership has been the same.
+    pub since: Position,
+}
+
+impl From<&MembershipRecord> for Member {
+    fn from(row: &MembershipRecord) -> Self {
+        Self { membership: row.membership, event: row.event, since: row.position }
+    }
+}
+
 /// A forward extremity: an event that no other event names as its predecessor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Extremity {
@@ -84,13 +101,13 @@ pub struct RoomState {
     /// The current state.
     pub state: StateIndex,
     /// Every user who has or had a membership.
-    pub members: HashMap<UserNid, Membership>,
+    members: HashMap<UserNid, Member>,
+    joined_count: usize,
+    invited_count: usize,
     /// The newest accepted events, oldest first.
     recent: VecDeque<Arc<EventRecord>>,
     /// All accepted events after this position are in `recent`.
     recent_since: Position,
-    /// For users who are in the room, a position from which on they have been in it all the time.
-    joined_since: HashMap<UserNid, Position>,
     /// Those events after `parents_since` that have children which are aggregated (and others, which does no harm).
     parents: HashSet<OwnedEventId>,
     /// Never after `recent_since`.
@@ -108,15 +125,16 @@ impl RoomState {
         state: StateIndex,
         memberships: &[MembershipRecord],
     ) -> Self {
-        let joined = memberships.iter().filter(|row| row.membership == Membership::Join);
+        let count = |wanted| memberships.iter().filter(|row| row.membership == wanted).count();
         Self {
             head: Some(head),
             last_position,
             state,
-            members: memberships.iter().map(|row| (row.user, row.membership)).collect(),
+            joined_count: count(Membership::Join),
+            invited_count: count(Membership::Invite),
+            members: memberships.iter().map(|row| (row.user, Member::from(row))).collect(),
             recent: VecDeque::new(),
             recent_since: last_position,
-            joined_since: joined.map(|row| (row.user, row.position)).collect(),
             parents: HashSet::new(),
             parents_since: last_position,
             visibility_epoch: 0,
@@ -131,12 +149,37 @@ impl RoomState {
 
     /// A user's membership.
     pub fn membership(&self, user: UserNid) -> Option<Membership> {
-        self.members.get(&user).copied()
+        self.members.get(&user).map(|member| member.membership)
+    }
+
+    /// How many users are joined.
+    pub fn joined_count(&self) -> usize {
+        self.joined_count
+    }
+
+    /// How many users are invited.
+    pub fn invited_count(&self) -> usize {
+        self.invited_count
+    }
+
+    /// Every user who has or had a membership.
+    pub fn members(&self) -> impl Iterator<Item = (UserNid, Member)> {
+        self.members.iter().map(|(user, member)| (*user, *member))
+    }
+
+    fn set_membership(&mut self, user: UserNid, membership: Membership, event: EventNid, at: Position) {
+        let before = self.members.get(&user).copied();
+        let since = before.filter(|before| before.membership == membership).map_or(at, |before| before.since);
+        self.members.insert(user, Member { membership, event, since });
+        let before = before.map(|before| before.membership);
+        let change = |wanted| i32::from(membership == wanted) - i32::from(before == Some(wanted));
+        self.joined_count = self.joined_count.saturating_add_signed(change(Membership::Join) as isize);
+        self.invited_count = self.invited_count.saturating_add_signed(change(Membership::Invite) as isize);
     }
 
     /// A position from which on a user has been in the room all the time; `None` when they are not in it.
     pub fn joined_since(&self, user: UserNid) -> Option<Position> {
-        self.joined_since.get(&user).copied()
+        self.members.get(&user).filter(|member| member.membership == Membership::Join).map(|member| member.since)
     }
 
     /// Whether memory knows that an event has no children which would have to be aggregated.
@@ -154,7 +197,7 @@ impl RoomState {
 
     /// The users with a membership.
     pub fn users_with(&self, membership: Membership) -> impl Iterator<Item = UserNid> {
-        self.members.iter().filter(move |(_, m)| **m == membership).map(|(user, _)| *user)
+        self.members().filter(move |(_, member)| member.membership == membership).map(|(user, _)| user)
     }
 
     /// The accepted events after a position, oldest first; `None` when memory does not reach back that far.
@@ -174,13 +217,18 @@ impl RoomState {
     }
 
     /// Whether every event of the room is in memory.
-    pub(crate) fn has_all_events(&self) -> bool {
+    pub fn has_all_events(&self) -> bool {
         self.recent_since == Position::START
     }
 
     /// The position of the oldest event in memory, or that up to which the room is known.
     pub(crate) fn oldest_recent(&self) -> Position {
         self.recent.front().and_then(|event| event.position).unwrap_or(self.last_position)
+    }
+
+    /// The newest accepted events in memory, newest first.
+    pub fn recent(&self) -> impl Iterator<Item = &Arc<EventRecord>> {
+        self.recent.iter().rev()
     }
 
     /// The newest accepted event in memory.
@@ -220,12 +268,7 @@ impl RoomState {
         if let Some(state_key) = &event.state_key {
             self.state.entry(event.event_type.clone()).or_default().insert(state_key.clone(), event.nid);
             if let Some((user, membership)) = member {
-                self.members.insert(user, membership);
-                if membership == Membership::Join {
-                    self.joined_since.entry(user).or_insert(position);
-                } else {
-                    self.joined_since.remove(&user);
-                }
+                self.set_membership(user, membership, event.nid, position);
             }
             if &*event.event_type == "m.room.history_visibility" {
                 self.visibility_epoch += 1;

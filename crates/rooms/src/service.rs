@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     loading,
     pdus::Pdus,
-    room::{MemberChange, Room},
+    room::Room,
 };
 
 /// What [`Rooms`] needs to know.
@@ -267,7 +267,7 @@ impl Rooms {
     }
 
     /// Who becomes what by an event.
-    async fn member_change(&self, event: &EventRecord) -> MemberChange {
+    pub async fn member_change(&self, event: &EventRecord) -> Option<(UserNid, Membership)> {
         #[derive(Deserialize)]
         struct Event<'a> {
             #[serde(borrow)]

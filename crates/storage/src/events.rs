@@ -248,6 +248,48 @@ impl Reader {
         Ok(nids.into_iter().map(EventNid).collect())
     }
 
+    /// The state events of a room after one position and up to another: of each slot the newest.
+    pub async fn list_state_changes(
+        &mut self,
+        room: RoomNid,
+        after: Position,
+        until: Position,
+    ) -> Result<Vec<EventNid>> {
+        let nids = sqlx::query_scalar!(
+            "SELECT DISTINCT ON (slot_nid) event_nid FROM events
+             WHERE room_nid = $1 AND outcome = 0 AND slot_nid IS NOT NULL
+               AND stream_position > $2 AND stream_position <= $3
+             ORDER BY slot_nid, stream_position DESC",
+            room.0,
+            after.0,
+            until.0
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(nids.into_iter().map(EventNid).collect())
+    }
+
+    /// The event that filled a slot of a room as of a position.
+    pub async fn find_slot_at(
+        &mut self,
+        room: RoomNid,
+        slot: SlotNid,
+        position: Position,
+    ) -> Result<Option<EventNid>> {
+        let nid = sqlx::query_scalar!(
+            "SELECT event_nid FROM events
+             WHERE slot_nid = $1 AND room_nid = $2 AND outcome = 0 AND stream_position <= $3
+             ORDER BY stream_position DESC
+             LIMIT 1",
+            slot.0,
+            room.0,
+            position.0
+        )
+        .fetch_optional(self.conn())
+        .await?;
+        Ok(nid.map(EventNid))
+    }
+
     /// Where a position of the log stands in the graph of a room: after everything that had arrived by then.
     ///
     /// An event that arrived late has a smaller depth than those before it, so the deepest of the last few counts.
