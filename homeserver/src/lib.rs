@@ -7,6 +7,7 @@
 //! all handed down from here.
 
 pub mod cli;
+mod client_api;
 pub mod config;
 pub mod database;
 pub mod health;

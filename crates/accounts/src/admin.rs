@@ -6,7 +6,6 @@ use hs_model::ids::UserNid;
 use hs_storage::{
     accounts::{AccountSummary, NewAccount},
     log::LogKind,
-    registration_tokens::RegistrationTokenRow,
 };
 use ruma::OwnedUserId;
 use serde_json::value::to_raw_value;
@@ -139,26 +138,6 @@ impl Accounts {
     /// Accounts in the order of their user ids, those after `after`.
     pub async fn admin_list_users(&self, after: &str, limit: i64) -> Result<Vec<AccountSummary>, Failure> {
         Ok(self.store.reader().await?.list_accounts(after, limit).await?)
-    }
-
-    /// Stores a registration token; `false` when it exists.
-    pub async fn admin_create_registration_token(
-        &self,
-        token: &str,
-        uses_allowed: Option<i32>,
-        expires_at: Option<i64>,
-    ) -> Result<bool, Failure> {
-        let row = RegistrationTokenRow {
-            token: token.to_owned(),
-            uses_allowed,
-            uses_completed: 0,
-            expires_at,
-            grants_admin: false,
-        };
-        let mut txn = self.store.begin().await?;
-        let is_new = txn.insert_registration_token(&row, self.clock.now_ms()).await?;
-        txn.commit().await?;
-        Ok(is_new)
     }
 
     /// Makes an account, and a session on it where one is wanted.

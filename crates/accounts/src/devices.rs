@@ -1,13 +1,14 @@
 //! The devices of a user.
 
 use hs_model::ids::UserNid;
-use hs_storage::{devices::DeviceRow, log::LogKind};
+use hs_storage::{StorageError, Txn, devices::DeviceRow, log::LogKind};
+use serde::Deserialize;
 
 use crate::{
     Accounts, AuthError, Failure, Session, UiaBody,
     error::fails_with_storage,
     login::MAX_DEVICE_NAME_BYTES,
-    uia::{Operation, Stage},
+    uia::{Authorised, Operation, Stage},
 };
 
 /// Why a device was not renamed.
@@ -25,9 +26,17 @@ pub enum RenameDeviceError {
 }
 fails_with_storage!(RenameDeviceError);
 
+#[derive(Deserialize)]
+struct DeleteParams {
+    devices: Vec<String>,
+}
+
 /// Why devices were not deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteDevicesError {
+    /// The body is not what it should be.
+    #[error("{0}")]
+    Malformed(String),
     /// The user must prove who they are.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -70,32 +79,55 @@ impl Accounts {
         Ok(txn.commit().await?)
     }
 
-    /// Deletes devices of the user and ends their sessions. Devices that do not exist are deleted already.
-    pub async fn delete_devices(
+    /// One step of deleting a device of the user and ending its session. A device that does not exist is deleted already.
+    pub async fn delete_device(
         &self,
         session: &Session,
-        mut device_ids: Vec<String>,
+        device_id: String,
         body: UiaBody,
     ) -> Result<(), DeleteDevicesError> {
+        let device_ids = [device_id];
+        let operation = Operation::of(session, "delete_device").on(&device_ids);
+        let authorised = self.authorise(&operation, &[vec![Stage::Password]], body).await?;
+        self.delete_authorised(session, &device_ids, &authorised).await
+    }
+
+    /// One step of deleting the devices of the user that the body names.
+    pub async fn delete_devices(&self, session: &Session, body: UiaBody) -> Result<(), DeleteDevicesError> {
+        let mut device_ids = DeleteParams::deserialize(body.params())
+            .map_err(|error| DeleteDevicesError::Malformed(error.to_string()))?
+            .devices;
         device_ids.sort_unstable();
         device_ids.dedup();
         let operation = Operation::of(session, "delete_devices").on(&device_ids);
         let authorised = self.authorise(&operation, &[vec![Stage::Password]], body).await?;
+        self.delete_authorised(session, &device_ids, &authorised).await
+    }
+
+    async fn delete_authorised(
+        &self,
+        session: &Session,
+        device_ids: &[String],
+        authorised: &Authorised,
+    ) -> Result<(), DeleteDevicesError> {
         let mut txn = self.store.begin().await?;
         authorised.end(&mut txn).await?;
-        if txn.delete_devices(session.user, &device_ids).await? > 0 {
-            txn.log(LogKind::Session, None, Some(session.user)).await?;
-            txn.log(LogKind::DeviceList, None, Some(session.user)).await?;
-        }
+        delete_and_log(&mut txn, session.user, device_ids).await?;
         Ok(txn.commit().await?)
     }
 
     pub(crate) async fn remove_devices(&self, user: UserNid, device_ids: &[String]) -> Result<(), Failure> {
         let mut txn = self.store.begin().await?;
-        if txn.delete_devices(user, device_ids).await? > 0 {
-            txn.log(LogKind::Session, None, Some(user)).await?;
-            txn.log(LogKind::DeviceList, None, Some(user)).await?;
-        }
+        delete_and_log(&mut txn, user, device_ids).await?;
         Ok(txn.commit().await?)
     }
+}
+
+/// Takes positions: call it last.
+async fn delete_and_log(txn: &mut Txn, user: UserNid, device_ids: &[String]) -> Result<(), StorageError> {
+    if txn.delete_devices(user, device_ids).await? > 0 {
+        txn.log(LogKind::Session, None, Some(user)).await?;
+        txn.log(LogKind::DeviceList, None, Some(user)).await?;
+    }
+    Ok(())
 }

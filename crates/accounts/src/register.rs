@@ -11,16 +11,12 @@ use crate::{
     Accounts, AuthError, Failure, InvalidUsername, LoggedIn, LoginError, NewSession, PasswordRuleError,
     RegistrationMode, UiaBody, UsernameError,
     error::fails_with_storage,
+    registration_tokens::MAX_TOKEN_BYTES,
     secret,
     throttle::Throttled,
     uia::{Authorised, Operation, Stage},
     username,
 };
-
-/// The longest registration token.
-///
-/// <https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>
-const MAX_REGISTRATION_TOKEN_BYTES: usize = 64;
 
 /// A new account.
 #[derive(Clone)]
@@ -104,10 +100,15 @@ pub enum TokenValidityError {
 }
 fails_with_storage!(TokenValidityError);
 
-#[derive(Debug, Deserialize)]
+/// Where a session keeps the hash of the password, for clients that do not repeat it. Never taken from a client.
+const PASSWORD_HASH: &str = "kith.password_hash";
+
+#[derive(Deserialize)]
 struct Params {
     username: Option<String>,
     password: Option<String>,
+    #[serde(rename = "kith.password_hash")]
+    password_hash: Option<String>,
     device_id: Option<String>,
     initial_device_display_name: Option<String>,
     #[serde(default)]
@@ -136,7 +137,7 @@ impl Params {
 
 impl Accounts {
     /// One step of making an account: checks what can be checked, asks for what is left to prove, and makes it.
-    pub async fn register(&self, body: UiaBody, ip: IpAddr) -> Result<Registered, RegisterError> {
+    pub async fn register(&self, mut body: UiaBody, ip: IpAddr) -> Result<Registered, RegisterError> {
         let flows = self.registration_flows().await?;
         if flows.is_empty() {
             return Err(RegisterError::Closed);
@@ -145,13 +146,22 @@ impl Accounts {
         if body.auth.as_ref().is_none_or(|auth| auth.session.is_none()) {
             self.throttle.registration(ip)?;
         }
-        self.check_registration(&Params::parse(&body.params)?).await?;
+        body.params.remove(PASSWORD_HASH);
+        let params = Params::parse(&body.params)?;
+        self.check_registration(&params).await?;
+        if let Some(password) = params.password.as_deref().filter(|_| body.auth.is_none()) {
+            let hash = self.passwords.hash(password).await?;
+            body.params.insert(PASSWORD_HASH.to_owned(), hash.into());
+        }
         let authorised = self.authorise(&Operation::anonymous("register"), &flows, body).await?;
 
         let params = Params::parse(&authorised.params)?;
         let user_id = self.check_registration(&params).await?;
-        let password = params.password.as_deref().ok_or(RegisterError::MissingPassword)?;
-        let password_hash = self.passwords.hash(password).await?;
+        let password_hash = match (&params.password, &params.password_hash) {
+            (Some(password), _) => self.passwords.hash(password).await?,
+            (None, Some(hash)) => hash.clone(),
+            (None, None) => return Err(RegisterError::MissingPassword),
+        };
         self.insert_registration(&authorised, &params, user_id, &password_hash, ip).await
     }
 
@@ -213,7 +223,7 @@ impl Accounts {
     }
 
     pub(crate) async fn is_registration_token_valid(&self, token: &str) -> Result<bool, Failure> {
-        if token.len() > MAX_REGISTRATION_TOKEN_BYTES {
+        if token.len() > MAX_TOKEN_BYTES {
             return Ok(false);
         }
         let found = self.store.reader().await?.find_registration_token(token, self.clock.now_ms()).await?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::IgnoredAny;
 
-use crate::ApiError;
+use crate::{ApiError, RouteOptions};
 
 /// How long a client may take to send its body. Generous for a slow phone, too short to hold many requests open.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -31,6 +31,20 @@ pub(crate) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError
             "The request body took too long to arrive",
         )),
     }
+}
+
+/// What no body at all stands for.
+pub(crate) const EMPTY_OBJECT: Bytes = Bytes::from_static(b"{}");
+
+/// Reads a body that is one JSON object; `{}` where there is none.
+pub(crate) async fn read_json(body: Body, options: RouteOptions) -> Result<Bytes, ApiError> {
+    let body = read(body, options.max_body_bytes).await?;
+    if body.trim_ascii().is_empty() {
+        return Ok(EMPTY_OBJECT);
+    }
+    let nul = if options.allow_nul { Nul::Allowed } else { Nul::Refused };
+    check_json_object(&body, nul)?;
+    Ok(body)
 }
 
 /// Whether a JSON body may hold U+0000, which a Postgres `TEXT` column cannot.

@@ -11,6 +11,7 @@ mod body;
 pub mod client_ip;
 pub mod cors;
 pub mod error;
+mod extract;
 pub mod fallback;
 pub mod rate_limit;
 pub mod request;
@@ -21,8 +22,9 @@ mod token;
 
 pub use client_ip::ClientIp;
 pub use error::ApiError;
+pub use extract::{JsonBody, PathArgs, QueryArgs};
 pub use request::{Args, RouteOptions};
 pub use request_id::RequestId;
-pub use response::Reply;
+pub use response::{JsonReply, RawJson, Reply};
 pub use router::RouterExt;
 pub use token::access_token;

@@ -11,10 +11,7 @@ use ruma::api::{
     path_builder::PathBuilder,
 };
 
-use crate::{
-    ApiError,
-    body::{self, Nul},
-};
+use crate::{ApiError, body};
 
 /// The default limit for a body: larger than any event, small enough to buffer for every connection.
 const DEFAULT_MAX_BODY_BYTES: usize = 1024 * 1024;
@@ -64,9 +61,7 @@ where
             .await
             .map_err(|_| ApiError::invalid_param("The path is not valid UTF-8"))?;
         let path_args = path_args::<T>(&params)?;
-        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
-            return Err(ApiError::invalid_param("The query holds the character U+0000"));
-        }
+        check_query(&parts.uri)?;
 
         let body = read_body::<T>(body, options).await?;
         // Content types are not checked: clients send all sorts, and every body of these endpoints is JSON.
@@ -78,17 +73,29 @@ where
 
 /// The body as JSON text; `{}` where there is none.
 async fn read_body<T: Metadata>(body: Body, options: RouteOptions) -> Result<bytes::Bytes, ApiError> {
-    const EMPTY_OBJECT: bytes::Bytes = bytes::Bytes::from_static(b"{}");
     if matches!(T::METHOD, Method::GET) {
-        return Ok(EMPTY_OBJECT);
+        return Ok(body::EMPTY_OBJECT);
     }
-    let body = body::read(body, options.max_body_bytes).await?;
-    if body.trim_ascii().is_empty() {
-        return Ok(EMPTY_OBJECT);
+    body::read_json(body, options).await
+}
+
+/// Refuses what a Postgres `TEXT` column cannot hold.
+pub(crate) fn check_query(uri: &http::Uri) -> Result<(), ApiError> {
+    if uri.query().is_some_and(|query| query.contains("%00")) {
+        return Err(ApiError::invalid_param("The query holds the character U+0000"));
     }
-    let nul = if options.allow_nul { Nul::Allowed } else { Nul::Refused };
-    body::check_json_object(&body, nul)?;
-    Ok(body)
+    Ok(())
+}
+
+/// Refuses what a Postgres `TEXT` column or an index cannot hold.
+pub(crate) fn check_path_arg(arg: &str) -> Result<(), ApiError> {
+    if arg.contains('\0') {
+        return Err(ApiError::invalid_param("The path holds the character U+0000"));
+    }
+    if arg.len() > MAX_PATH_ARG_BYTES {
+        return Err(ApiError::too_large("A parameter in the path is too long"));
+    }
+    Ok(())
 }
 
 /// The arguments of the path, in order. A route registered under a path that leaves the last one off (an empty state
@@ -96,14 +103,7 @@ async fn read_body<T: Metadata>(body: Body, options: RouteOptions) -> Result<byt
 fn path_args<T: Metadata>(params: &RawPathParams) -> Result<Vec<&str>, ApiError> {
     let expected = T::PATH_BUILDER.all_paths().next().map_or(0, |path| path.matches('{').count());
     let mut args: Vec<&str> = params.iter().map(|(_, value)| value).collect();
-    for arg in &args {
-        if arg.contains('\0') {
-            return Err(ApiError::invalid_param("The path holds the character U+0000"));
-        }
-        if arg.len() > MAX_PATH_ARG_BYTES {
-            return Err(ApiError::too_large("A parameter in the path is too long"));
-        }
-    }
+    args.iter().try_for_each(|arg| check_path_arg(arg))?;
     while args.len() < expected {
         args.push("");
     }

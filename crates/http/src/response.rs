@@ -1,4 +1,4 @@
-//! Writing one of ruma's types as a response.
+//! Writing one of ruma's types, or any JSON, as a response.
 
 use axum::{
     body::Body,
@@ -7,6 +7,7 @@ use axum::{
 use bytes::BytesMut;
 use http::{HeaderValue, header};
 use ruma::api::{OutgoingResponse, OutgoingResponseExt};
+use serde::Serialize;
 
 use crate::ApiError;
 
@@ -28,5 +29,32 @@ impl<T: OutgoingResponse> IntoResponse for Reply<T> {
             }
             Err(error) => ApiError::internal(error).into_response(),
         }
+    }
+}
+
+/// A response with any JSON, where ruma has no fitting type.
+#[derive(Clone, Debug)]
+pub struct JsonReply<T>(pub T);
+
+impl<T: Serialize> IntoResponse for JsonReply<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_string(&self.0) {
+            Ok(json) => RawJson(json).into_response(),
+            Err(error) => ApiError::internal(error).into_response(),
+        }
+    }
+}
+
+/// A response whose JSON is written already.
+#[derive(Clone, Debug)]
+pub struct RawJson(pub String);
+
+impl IntoResponse for RawJson {
+    fn into_response(self) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        (headers, self.0).into_response()
     }
 }

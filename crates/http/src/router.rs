@@ -3,6 +3,7 @@
 use axum::{
     Extension, Router,
     extract::{FromRequest, FromRequestParts},
+    handler::Handler,
     response::IntoResponse,
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -80,6 +81,15 @@ pub trait RouterExt<S>: Sized {
     ) -> Self
     where
         H: RumaHandler<X, S> + Clone;
+
+    /// Registers any handler under the method and all paths of ruma's request type `T`, for endpoints whose bodies ruma
+    /// reads too strictly or not completely.
+    #[must_use]
+    fn route_like<T, H, X>(self, options: RouteOptions, handler: H) -> Self
+    where
+        T: Metadata,
+        H: Handler<X, S>,
+        X: 'static;
 }
 
 impl<S: Clone + Send + Sync + 'static> RouterExt<S> for Router<S> {
@@ -96,6 +106,19 @@ impl<S: Clone + Send + Sync + 'static> RouterExt<S> for Router<S> {
         for path in paths {
             let route = handler.clone().into_method_router(filter).layer(Extension(options));
             self = self.route(path, route);
+        }
+        self
+    }
+
+    fn route_like<T, H, X>(mut self, options: RouteOptions, handler: H) -> Self
+    where
+        T: Metadata,
+        H: Handler<X, S>,
+        X: 'static,
+    {
+        let filter = method_filter(&T::METHOD);
+        for path in T::PATH_BUILDER.all_paths() {
+            self = self.route(path, on(filter, handler.clone()).layer(Extension(options)));
         }
         self
     }

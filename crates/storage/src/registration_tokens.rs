@@ -39,6 +39,20 @@ impl Reader {
         Ok(row)
     }
 
+    /// All tokens but the one for the first administrator, the newest first.
+    pub async fn list_registration_tokens(&mut self) -> Result<Vec<RegistrationTokenRow>> {
+        let rows = sqlx::query_as!(
+            RegistrationTokenRow,
+            "SELECT token, uses_allowed, uses_completed, expires_at, grants_admin
+             FROM registration_tokens
+             WHERE NOT grants_admin
+             ORDER BY created_at DESC, token"
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows)
+    }
+
     /// The token for the first administrator, as long as nobody has used it.
     pub async fn find_first_run_token(&mut self) -> Result<Option<String>> {
         let token = sqlx::query_scalar!("SELECT token FROM registration_tokens WHERE grants_admin")
@@ -87,6 +101,15 @@ impl Txn {
         )
         .execute(self.conn())
         .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Deletes a token; `false` when there was none.
+    pub async fn delete_registration_token(&mut self, token: &str) -> Result<bool> {
+        let done =
+            sqlx::query!("DELETE FROM registration_tokens WHERE token = $1 AND NOT grants_admin", token)
+                .execute(self.conn())
+                .await?;
         Ok(done.rows_affected() == 1)
     }
 

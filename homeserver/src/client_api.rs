@@ -1,0 +1,130 @@
+//! The client-server API: one file per path of the specification, registered here.
+//!
+//! A handler extracts, calls one service, and maps what went wrong by one `match` beside it. It decides nothing about
+//! Matrix itself.
+
+mod account;
+mod admin_register;
+mod admin_registration_tokens;
+pub(crate) mod auth;
+mod capabilities;
+mod devices;
+mod login;
+mod logout;
+mod profile;
+mod refresh;
+mod register;
+mod uia;
+mod user;
+mod versions;
+mod well_known;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::FromRef,
+    routing::{get, post},
+};
+use hs_accounts::Accounts;
+use hs_http::{RouteOptions, RouterExt};
+use ruma::{RoomVersionId, api::client as spec};
+
+/// What the handlers of this API work with. Each asks for the parts it needs.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientState {
+    /// Users, sessions, and what they keep with us.
+    pub(crate) accounts: Arc<Accounts>,
+    /// What this server tells of itself.
+    pub(crate) facts: Arc<ServerFacts>,
+}
+
+/// What this server tells of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerFacts {
+    /// Where clients reach this server.
+    pub(crate) public_base_url: String,
+    /// The version of rooms that are made without a wish.
+    pub(crate) default_room_version: RoomVersionId,
+}
+
+impl FromRef<ClientState> for Arc<Accounts> {
+    fn from_ref(state: &ClientState) -> Self {
+        state.accounts.clone()
+    }
+}
+
+impl FromRef<ClientState> for Arc<ServerFacts> {
+    fn from_ref(state: &ClientState) -> Self {
+        state.facts.clone()
+    }
+}
+
+/// All routes of this API. Whoever serves it adds the fallbacks.
+pub(crate) fn router() -> Router<ClientState> {
+    Router::new()
+        .merge(discovery_routes())
+        .merge(session_routes())
+        .merge(account_routes())
+        .merge(user_routes())
+}
+
+fn discovery_routes() -> Router<ClientState> {
+    Router::new()
+        .route("/.well-known/matrix/client", get(well_known::get))
+        .ruma_route(versions::get)
+        .ruma_route(capabilities::get)
+}
+
+fn session_routes() -> Router<ClientState> {
+    let options = RouteOptions::default();
+    Router::new()
+        .ruma_route(login::get)
+        .route_like::<spec::session::login::v3::Request, _, _>(options, login::post)
+        .route_like::<spec::session::get_login_token::v1::Request, _, _>(options, login::post_get_token)
+        .ruma_route(logout::post)
+        .ruma_route(logout::post_all)
+        .ruma_route(refresh::post)
+        .ruma_route(devices::get_all)
+        .ruma_route(devices::get)
+        .ruma_route(devices::put)
+        .route_like::<spec::device::delete_device::v3::Request, _, _>(options, devices::delete)
+        .route_like::<spec::device::delete_devices::v3::Request, _, _>(options, devices::delete_many)
+}
+
+fn account_routes() -> Router<ClientState> {
+    let options = RouteOptions::default();
+    Router::new()
+        .route_like::<spec::account::register::v3::Request, _, _>(options, register::post)
+        .ruma_route(register::get_available)
+        .ruma_route(register::get_token_validity)
+        .route("/_synapse/admin/v1/register", get(admin_register::get).post(admin_register::post))
+        .route("/_synapse/admin/v1/registration_tokens", get(admin_registration_tokens::list))
+        .route("/_synapse/admin/v1/registration_tokens/new", post(admin_registration_tokens::create))
+        .route(
+            "/_synapse/admin/v1/registration_tokens/{token}",
+            get(admin_registration_tokens::get).delete(admin_registration_tokens::delete),
+        )
+        .ruma_route(account::whoami::get)
+        .route_like::<spec::account::change_password::v3::Request, _, _>(options, account::password::post)
+        .route_like::<spec::account::deactivate::v3::Request, _, _>(options, account::deactivate::post)
+}
+
+fn user_routes() -> Router<ClientState> {
+    let options = RouteOptions::default();
+    let opaque = RouteOptions::OPAQUE_JSON;
+    Router::new()
+        .ruma_route(profile::get)
+        .route_like::<spec::profile::get_profile_field::v3::Request, _, _>(options, profile::get_field)
+        .route_like::<spec::profile::set_profile_field::v3::Request, _, _>(options, profile::put_field)
+        .route_like::<spec::profile::delete_profile_field::v3::Request, _, _>(options, profile::delete_field)
+        .ruma_route(user::account_data::get)
+        .ruma_route_with(opaque, user::account_data::put)
+        .ruma_route(user::account_data::get_of_room)
+        .ruma_route_with(opaque, user::account_data::put_of_room)
+        .ruma_route(user::tags::get)
+        .route_like::<spec::tag::create_tag::v3::Request, _, _>(options, user::tags::put)
+        .ruma_route(user::tags::delete)
+        .route_like::<spec::filter::create_filter::v3::Request, _, _>(options, user::filter::post)
+        .ruma_route(user::filter::get)
+}

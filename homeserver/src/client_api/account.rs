@@ -1,0 +1,5 @@
+//! `/account/…`
+
+pub(super) mod deactivate;
+pub(super) mod password;
+pub(super) mod whoami;

@@ -1,0 +1,78 @@
+//! Who sends a request.
+
+use std::{ops::Deref, sync::Arc};
+
+use axum::extract::{FromRef, FromRequestParts};
+use hs_accounts::{Accounts, ResolveSessionError};
+use hs_http::{ApiError, ClientIp, access_token};
+use http::request::Parts;
+use ruma::UserId;
+
+/// The session of a request that needs one.
+#[derive(Clone, Debug)]
+pub(crate) struct Session(pub(crate) Arc<hs_accounts::Session>);
+
+/// The session of a request that works with or without one.
+#[derive(Clone, Debug)]
+pub(crate) struct OptionalSession(pub(crate) Option<Session>);
+
+impl Deref for Session {
+    type Target = hs_accounts::Session;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Session {
+    /// For paths that name the user whose things they are about: those are nobody else's business.
+    pub(crate) fn must_be(&self, user_id: &UserId) -> Result<(), ApiError> {
+        if self.user_id == user_id {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden("This belongs to another user"))
+        }
+    }
+
+    /// For what only administrators may do.
+    pub(crate) fn must_be_admin(&self) -> Result<(), ApiError> {
+        if self.is_admin { Ok(()) } else { Err(ApiError::forbidden("You are not a server admin")) }
+    }
+}
+
+impl<S> FromRequestParts<S> for Session
+where
+    S: Send + Sync,
+    Arc<Accounts>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let OptionalSession(session) = OptionalSession::from_request_parts(parts, state).await?;
+        session.ok_or_else(ApiError::missing_token)
+    }
+}
+
+impl<S> FromRequestParts<S> for OptionalSession
+where
+    S: Send + Sync,
+    Arc<Accounts>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ClientIp(ip) = ClientIp::from_request_parts(parts, state).await?;
+        let Some(token) = access_token(parts) else { return Ok(Self(None)) };
+        let accounts = Arc::<Accounts>::from_ref(state);
+        let session = accounts.resolve_session(&token, ip).await.map_err(api_error)?;
+        Ok(Self(Some(Session(session))))
+    }
+}
+
+fn api_error(error: ResolveSessionError) -> ApiError {
+    match error {
+        ResolveSessionError::Unknown => ApiError::unknown_token("Unknown access token", false),
+        ResolveSessionError::Expired => ApiError::unknown_token("The access token has expired", true),
+        ResolveSessionError::Failure(failure) => ApiError::internal(failure),
+    }
+}
