@@ -15,7 +15,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
 use metrics::gauge;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -83,7 +83,6 @@ pub struct HttpServer {
     drain: CancellationToken,
     abort: CancellationToken,
     free_connections: Arc<Semaphore>,
-    max_connections: usize,
     header_timeout: Duration,
     keys: Vec<(Bind, TlsKeys)>,
 }
@@ -91,13 +90,11 @@ pub struct HttpServer {
 impl HttpServer {
     /// A server without listeners.
     pub fn new(http: &Http) -> Self {
-        let max_connections = http.max_connections.min(Semaphore::MAX_PERMITS);
         Self {
             tasks: TaskTracker::new(),
             drain: CancellationToken::new(),
             abort: CancellationToken::new(),
-            free_connections: Arc::new(Semaphore::new(max_connections)),
-            max_connections,
+            free_connections: Arc::new(Semaphore::new(http.max_connections.min(Semaphore::MAX_PERMITS))),
             header_timeout: Duration::from_secs(http.header_timeout_seconds),
             keys: Vec::new(),
         }
@@ -122,7 +119,6 @@ impl HttpServer {
             drain: self.drain.clone(),
             abort: self.abort.clone(),
             free_connections: Arc::clone(&self.free_connections),
-            max_connections: self.max_connections,
             header_timeout: self.header_timeout,
         };
         accept.spawn(socket);
@@ -161,7 +157,6 @@ struct Accept {
     drain: CancellationToken,
     abort: CancellationToken,
     free_connections: Arc<Semaphore>,
-    max_connections: usize,
     header_timeout: Duration,
 }
 
@@ -182,9 +177,7 @@ impl Accept {
             let Ok(permit) = Arc::clone(&self.free_connections).acquire_owned().await else { return };
             match socket.accept().await {
                 Ok(accepted) => {
-                    let open = self.max_connections - self.free_connections.available_permits();
-                    gauge!("kith_http_connections").set(open as f64);
-                    self.answer(accepted, permit);
+                    self.answer(accepted, OpenConnection::new(permit));
                 }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
@@ -196,7 +189,7 @@ impl Accept {
     }
 
     #[expect(clippy::disallowed_methods, reason = "tracked, and waited for by `drain`")]
-    fn answer(&self, accepted: Accepted, permit: tokio::sync::OwnedSemaphorePermit) {
+    fn answer(&self, accepted: Accepted, open: OpenConnection) {
         let Accepted { stream, peer } = accepted;
         let connection = Connection {
             router: self.router.clone(),
@@ -225,8 +218,26 @@ impl Accept {
                 () = answered => {}
                 () = abort.cancelled() => {}
             }
-            drop(permit);
+            drop(open);
         }));
+    }
+}
+
+/// Counts a connection against the limit, and in the figures, until it is dropped.
+struct OpenConnection {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl OpenConnection {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        gauge!("kith_http_connections").increment(1.0);
+        Self { _permit: permit }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        gauge!("kith_http_connections").decrement(1.0);
     }
 }
 

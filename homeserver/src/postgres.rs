@@ -144,6 +144,21 @@ pub enum PostgresState {
     Stopped,
 }
 
+/// What there is to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// No cluster yet; it would be made by this major version.
+    Missing {
+        /// The major version.
+        version: u32,
+    },
+    /// A cluster, and a Postgres that can run it.
+    Exists {
+        /// Where it is.
+        directory: PathBuf,
+    },
+}
+
 /// A running Postgres of our own.
 #[derive(Debug)]
 pub struct EmbeddedPostgres {
@@ -158,6 +173,18 @@ impl EmbeddedPostgres {
     pub async fn start(options: &PostgresOptions) -> Result<Self, PostgresError> {
         let lock = ClusterLock::take(&options.data_dir)?;
         Self::start_locked(options, lock).await
+    }
+
+    /// Looks whether it could be started, without changing anything.
+    pub fn inspect(options: &PostgresOptions) -> Result<Inspection, PostgresError> {
+        let cluster = Cluster::locate(&options.data_dir)?;
+        Identity::choose(&cluster, options.user.as_deref())?;
+        let version = cluster.version()?;
+        let binaries = Binaries::find(options.bin_dir.as_deref(), version.as_deref(), cluster.directory())?;
+        Ok(match version {
+            Some(_) => Inspection::Exists { directory: cluster.directory().to_owned() },
+            None => Inspection::Missing { version: binaries.major() },
+        })
     }
 
     /// As [`EmbeddedPostgres::start`], but where another Kith runs the cluster already, uses that one. For commands that

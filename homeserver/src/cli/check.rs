@@ -7,7 +7,8 @@ use std::{fmt, fs, process::ExitCode};
 use super::{Failure, init_command_logging, load_config};
 use crate::{
     config::{Bind, Config, Source},
-    database::{Access, Database, without_password},
+    database::{Access, Database, postgres_options, without_password},
+    postgres::{EmbeddedPostgres, Inspection},
     signing_key,
 };
 
@@ -152,20 +153,35 @@ fn check_clock() -> Finding {
     }
 }
 
+/// Looks without changing anything: what is missing is made by the next start.
 async fn check_database(config: &Config) -> Finding {
-    let database = match Database::open(config, Access::Shared).await {
-        Ok(database) => database,
-        Err(error) => return Finding::bad("database", error.to_string()),
-    };
-    let prepared = database.prepare(config).await;
-    database.close().await;
+    const SUBJECT: &str = "database";
     let place = if config.database.is_embedded() {
-        format!("own Postgres in {}", config.server.data_dir.join("postgres").display())
+        match EmbeddedPostgres::inspect(&postgres_options(config)) {
+            Ok(Inspection::Missing { version }) => {
+                return Finding::ok(
+                    SUBJECT,
+                    format!("will be made at the first start, with Postgres {version}"),
+                );
+            }
+            Ok(Inspection::Exists { directory }) => format!("own Postgres in {}", directory.display()),
+            Err(error) => return Finding::bad(SUBJECT, error.to_string()),
+        }
     } else {
         without_password(config.database.url.expose())
     };
-    match prepared {
-        Ok(()) => Finding::ok("database", place),
-        Err(error) => Finding::bad("database", error.to_string()),
+    let database = match Database::open(config, Access::Shared).await {
+        Ok(database) => database,
+        Err(error) => return Finding::bad(SUBJECT, error.to_string()),
+    };
+    let has_schema = match database.store.reader().await {
+        Ok(mut reader) => reader.find_log_head().await.is_ok(),
+        Err(_) => false,
+    };
+    database.close().await;
+    if has_schema {
+        Finding::ok(SUBJECT, place)
+    } else {
+        Finding::note(SUBJECT, format!("{place} has no schema yet; `kith serve` or `kith migrate` makes it"))
     }
 }

@@ -9,7 +9,7 @@ use super::{
 const HEAD: &str = "\
 # The configuration of Kith.
 #
-# Every option is shown with its default, behind a `#`; remove it to set the option. An unknown key is an error.
+# Every option is shown with its default, behind a `#`; remove that to set the option. An unknown key is an error.
 # Each option can also be set in the environment, as KITH_SECTION__KEY: KITH_SERVER__NAME=example.org. Lists and tables
 # are written there as TOML: KITH_LISTENERS='[{ bind = \"0.0.0.0:8008\" }]'.
 #
@@ -37,7 +37,6 @@ pub fn example() -> String {
 fn write_section<S: Section>(text: &mut String, header: &str) {
     text.push('\n');
     write_comment(text, S::DOC);
-    text.push('#');
     text.push_str(header);
     text.push('\n');
     for option in S::options() {

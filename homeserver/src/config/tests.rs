@@ -40,8 +40,8 @@ fn defaults_are_safe() {
 fn example_with_everything_uncommented_is_the_defaults() {
     let uncommented: String = example()
         .lines()
-        .filter_map(|line| line.strip_prefix('#'))
-        .filter(|line| !line.is_empty() && !line.starts_with(' '))
+        .map(|line| line.strip_prefix('#').unwrap_or(line))
+        .filter(|line| !line.starts_with(' '))
         .flat_map(|line| [line, "\n"])
         .collect();
 

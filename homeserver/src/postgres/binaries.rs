@@ -51,6 +51,10 @@ impl Binaries {
         Some(Self { dir: dir.to_owned(), major })
     }
 
+    pub(super) fn major(&self) -> u32 {
+        self.major
+    }
+
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }

@@ -9,6 +9,10 @@ use tracing_subscriber::{
 
 use crate::config::{LogFormat, Logging};
 
+/// Parts that say at `info` what concerns nobody (that a table already exists). The configured filter comes later and
+/// can undo this.
+const QUIET: &str = "sqlx::postgres::notice=warn";
+
 /// Changes the filter of a running program.
 #[derive(Clone, Debug)]
 pub struct LogHandle(reload::Handle<EnvFilter, Registry>);
@@ -32,7 +36,7 @@ impl LogHandle {
 }
 
 fn parse_filter(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(filter)
+    EnvFilter::builder().parse(format!("{QUIET},{filter}"))
 }
 
 /// Sends log lines to the standard error output from now on. To be called once, at the start of the program.
