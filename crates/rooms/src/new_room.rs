@@ -1,6 +1,6 @@
 //! Making rooms from their first events.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use hs_model::stream::Position;
 use hs_room_rules::room_version;

@@ -115,6 +115,23 @@ impl Reader {
         Ok(is_joined)
     }
 
+    /// Those of the users who are joined to a room that a user is joined to.
+    pub async fn list_users_sharing_room(&mut self, user: UserNid, users: &[UserNid]) -> Result<Vec<UserNid>> {
+        let users: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let found = sqlx::query_scalar!(
+            "SELECT DISTINCT other.user_nid
+             FROM memberships own JOIN memberships other USING (room_nid)
+             WHERE own.user_nid = $1 AND own.membership = $3
+               AND other.user_nid = ANY($2) AND other.membership = $3",
+            user.0,
+            &users,
+            Membership::Join.code()
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(found.into_iter().map(UserNid).collect())
+    }
+
     /// All memberships in a room.
     pub async fn list_memberships_in_room(&mut self, room: RoomNid) -> Result<Vec<MembershipRecord>> {
         let rows = sqlx::query_as!(

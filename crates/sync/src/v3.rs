@@ -36,6 +36,7 @@ use ruma::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::ephemeral::Receipts;
 use crate::{
     feed::{Snapshot, Stay},
     filter,
@@ -54,7 +55,7 @@ pub struct Request {
     /// The `next_batch` of an earlier response; `None` for everything.
     pub since: Option<Position>,
     /// What the response may hold.
-    pub filter: FilterDefinition,
+    pub filter: Arc<FilterDefinition>,
     /// Whether all state is wanted, `since` or not.
     pub full_state: bool,
     /// Whether state is wanted as of the end of the timeline.
@@ -162,6 +163,7 @@ pub(crate) async fn build(inner: &Inner, request: &Request, snapshot: Snapshot) 
         Some(rooms) => rooms,
         None => changed_rooms(&context, &data).await?.into_iter().collect(),
     };
+    let receipts = inner.ephemeral.receipts_between(&rooms, request.user, context.since, context.until).await?;
     let mut section = RoomsSection::default();
     for nid in rooms {
         let Some(stay) = context.stays.get(&nid).copied() else { continue };
@@ -172,10 +174,10 @@ pub(crate) async fn build(inner: &Inner, request: &Request, snapshot: Snapshot) 
         if !filter::allows_room(&request.filter.room, &room.room_id) {
             continue;
         }
-        add_room(&context, &mut section, &room, &stay, &mut data).await?;
+        add_room(&context, &mut section, &room, &stay, &mut data, &receipts).await?;
     }
     let presence =
-        if snapshot.has_presence { presence::section(&context, &section).await? } else { Batch::default() };
+        if snapshot.has_presence { presence::section(&context).await? } else { Batch::default() };
     Ok(Response {
         next_batch: StreamToken(context.until).to_string(),
         account_data: data.take_global(&context),
@@ -204,11 +206,12 @@ async fn add_room(
     room: &Arc<Room>,
     stay: &Stay,
     data: &mut account_data::Sections,
+    receipts: &Receipts,
 ) -> Result<(), StorageError> {
     let room_id = room.room_id.clone();
     match stay.membership {
         Membership::Join => {
-            if let Some(joined) = joined::section(context, room, stay, data.take_room(context, room)).await? {
+            if let Some(joined) = joined::section(context, room, stay, data.take_room(context, room), receipts).await? {
                 section.join.insert(room_id, joined);
             }
         }
@@ -241,10 +244,12 @@ async fn changed_rooms(
         .collect();
     let mut reader = context.inner.store.reader().await?;
     changed.extend(reader.list_rooms_changed_since(&joined, context.since).await?);
-    //changed.extend(reader.list_rooms_with_receipts_since(&joined, context.since).await?);
     changed.extend(data.rooms());
     drop(reader);
-    // Who is typing is known for the present only; it is told again rather than not at all.
-    changed.extend(joined.iter().filter(|room| context.inner.ephemeral.typing(**room).0 > context.since));
+    let ephemeral = &context.inner.ephemeral;
+    let receipts = ephemeral.receipts_between(&joined, context.request.user, context.since, context.until).await?;
+    changed.extend(receipts.into_keys());
+    let is_typing_news = |room: &RoomNid| ephemeral.typing(*room).is_some_and(|now| now.changed > context.since);
+    changed.extend(joined.iter().copied().filter(is_typing_news));
     Ok(changed)
 }

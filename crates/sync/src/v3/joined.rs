@@ -35,6 +35,7 @@ pub(super) async fn section(
     room: &Arc<Room>,
     stay: &Stay,
     account_data: Batch,
+    receipts: &ephemeral::Receipts,
 ) -> Result<Option<JoinedRoom>, StorageError> {
     let is_new = context.is_initial() || is_newly_joined(context, room, stay).await?;
     let range = Range {
@@ -47,7 +48,7 @@ pub(super) async fn section(
     let summary = summary::section(context, room, &timeline, extent).await?;
     let heroes = summary.as_ref().map_or(&[][..], |summary| &summary.heroes);
     let state = state::section(context, room, &timeline, extent, context.until, heroes).await?;
-    let ephemeral = ephemeral::section(context, room, is_new).await?;
+    let ephemeral = ephemeral::section(context, receipts, room, is_new).await?;
     let has_news = !timeline.events.is_empty()
         || timeline.is_limited
         || !state.is_empty()

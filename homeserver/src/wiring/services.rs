@@ -1,0 +1,92 @@
+//! The services below the APIs, in the order in which they depend on each other.
+
+use std::{convert::Infallible, sync::Arc};
+
+use anyhow::Context as _;
+use hs_accounts::Accounts;
+use hs_ephemeral::{Ephemeral, EphemeralOptions};
+use hs_model::clock::{Clock, SystemClock};
+use hs_rooms::{Rooms, RoomsOptions};
+use hs_storage::{append::appender, ephemeral::ephemeral_writer};
+use hs_sync::{Sync, SyncOptions};
+use metrics::{describe_gauge, gauge};
+
+use super::{Foundation, accounts};
+
+/// What the APIs call.
+#[derive(Clone, Debug)]
+pub(super) struct Services {
+    pub(super) accounts: Arc<Accounts>,
+    pub(super) rooms: Rooms,
+    pub(super) ephemeral: Ephemeral,
+    pub(super) sync: Arc<Sync>,
+}
+
+impl Services {
+    /// Makes the services and starts them, the log included: caches must be registered with it before it is followed, and
+    /// those that read from others after these.
+    pub(super) async fn start(foundation: &Foundation) -> anyhow::Result<Self> {
+        let store = &foundation.store;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        store.tail().start(store).await.context("cannot read the log")?;
+
+        let accounts = Arc::new(accounts::open(&foundation.config, store.clone())?);
+        let rooms = rooms(foundation, clock.clone());
+        store.tail().register(Arc::new(rooms.clone()));
+        let ephemeral = ephemeral(foundation, clock);
+        ephemeral.start().await.context("cannot read who is there")?;
+        let sync = Sync::new(
+            store.clone(),
+            rooms.clone(),
+            ephemeral.clone(),
+            SyncOptions::default(),
+            foundation.draining.clone(),
+        );
+        store.tail().register(sync.start());
+        super::follow_log(foundation);
+
+        accounts::run(foundation, &accounts).await?;
+        supervise_ephemeral(foundation, &ephemeral);
+        let services = Self { accounts, rooms, ephemeral, sync: Arc::new(sync) };
+        services.report_figures(foundation);
+        Ok(services)
+    }
+
+    fn report_figures(&self, foundation: &Foundation) {
+        describe_gauge!("kith_rooms_in_memory", "Rooms that this process has in memory.");
+        describe_gauge!("kith_syncing_users", "Users with a feed: they sync at this process, or did so lately.");
+        let (rooms, sync) = (self.rooms.clone(), self.sync.clone());
+        foundation.metrics.on_scrape(move || {
+            gauge!("kith_rooms_in_memory").set(rooms.cached_count() as f64);
+            gauge!("kith_syncing_users").set(sync.active_users() as f64);
+        });
+    }
+}
+
+fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
+    let (appender, worker) = appender(foundation.store.clone());
+    foundation.tasks.spawn("event writer", worker.run());
+    let config = &foundation.config;
+    let options = RoomsOptions {
+        default_version: config.rooms.default_version.clone(),
+        ..RoomsOptions::new(config.server.name.clone())
+    };
+    Rooms::new(foundation.store.clone(), appender, clock, foundation.signing_key.clone(), options)
+}
+
+fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>) -> Ephemeral {
+    let (writer, worker) = ephemeral_writer(foundation.store.clone());
+    foundation.tasks.spawn("ephemeral writer", worker.run());
+    Ephemeral::new(foundation.store.clone(), writer, clock, EphemeralOptions::default())
+}
+
+fn supervise_ephemeral(foundation: &Foundation, ephemeral: &Ephemeral) {
+    let ephemeral = ephemeral.clone();
+    foundation.tasks.supervise("ephemeral", move || {
+        let ephemeral = ephemeral.clone();
+        async move {
+            ephemeral.run().await;
+            Ok::<(), Infallible>(())
+        }
+    });
+}
