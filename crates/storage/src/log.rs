@@ -8,7 +8,12 @@ use hs_model::{
     stream::Position,
 };
 
-use crate::error::{Result, StorageError};
+use crate::{
+    error::{Result, StorageError},
+    presence::PresenceRow,
+    receipts::ReceiptRow,
+    typing::TypingUpdate,
+};
 
 /// What kind of change an entry tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -65,6 +70,17 @@ impl LogKind {
     }
 }
 
+/// What passed, beside its entry.
+#[derive(Clone, Debug)]
+pub enum EphemeralChange {
+    /// A receipt as it is now.
+    Receipt(Arc<ReceiptRow>),
+    /// Who started or stopped typing.
+    Typing(Arc<TypingUpdate>),
+    /// A user's presence as it is now.
+    Presence(Arc<PresenceRow>),
+}
+
 /// One change, at one position.
 #[derive(Clone, Debug)]
 pub struct LogEntry {
@@ -80,6 +96,9 @@ pub struct LogEntry {
     pub subject: Option<i64>,
     /// The event itself, for [`LogKind::Event`].
     pub event: Option<Arc<EventRecord>>,
+    /// The change itself, where this process has just written it: for [`LogKind::Receipt`], [`LogKind::Typing`] and
+    /// [`LogKind::Presence`].
+    pub change: Option<EphemeralChange>,
     /// Whether this process is known to have written it. An entry of its own may also come back through the database.
     pub is_local: bool,
 }

@@ -248,6 +248,7 @@ impl crate::Reader {
                     user: row.user_nid.map(UserNid),
                     subject: row.subject,
                     event: None,
+                    change: None,
                     is_local: false,
                 })
             })

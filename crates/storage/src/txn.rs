@@ -87,6 +87,11 @@ impl Txn {
         }
     }
 
+    /// For one statement that commits by itself.
+    pub(crate) fn single(connection: PoolConnection<Postgres>, store: Store) -> Self {
+        Self { reader: Reader::pooled(connection, store), entries: Vec::new() }
+    }
+
     /// Takes `count` positions and returns the first. From here to the commit nobody else can write to the log.
     pub(crate) async fn take_positions(&mut self, count: usize) -> Result<Position> {
         let last = sqlx::query_scalar!(
@@ -111,7 +116,16 @@ impl Txn {
         user: Option<UserNid>,
     ) -> Result<Position> {
         let position = self.take_positions(1).await?;
-        self.note(LogEntry { position, kind, room, user, subject: None, event: None, is_local: true });
+        self.note(LogEntry {
+            position,
+            kind,
+            room,
+            user,
+            subject: None,
+            event: None,
+            change: None,
+            is_local: true,
+        });
         Ok(position)
     }
 
@@ -123,11 +137,10 @@ impl Txn {
 
     /// Commits when the noted entries are written already.
     pub(crate) async fn commit_noted(self) -> Result<()> {
-        let Connection::Transaction(transaction) = self.reader.connection else {
-            // `Txn::new` is the only constructor.
-            return Ok(());
-        };
-        transaction.commit().await?;
+        match self.reader.connection {
+            Connection::Transaction(transaction) => transaction.commit().await?,
+            Connection::Pooled(connection) => drop(connection),
+        }
         if let Some(last) = self.entries.last().map(|entry| entry.position) {
             let tail = self.reader.store.tail();
             tail.submit(self.entries);

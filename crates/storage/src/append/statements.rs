@@ -55,6 +55,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
                 user: Some(record.sender_nid),
                 subject: Some(record.nid.0),
                 event: Some(record.clone()),
+                change: None,
                 is_local: true,
             });
             events.push(record);
