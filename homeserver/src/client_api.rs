@@ -14,10 +14,13 @@ mod logout;
 mod profile;
 mod refresh;
 mod register;
+mod sync;
 mod uia;
 mod user;
 mod versions;
 mod well_known;
+
+pub(crate) use self::sync::FilterCache;
 
 use std::sync::Arc;
 
@@ -27,7 +30,10 @@ use axum::{
     routing::{get, post},
 };
 use hs_accounts::Accounts;
+use hs_ephemeral::Ephemeral;
 use hs_http::{RouteOptions, RouterExt};
+use hs_rooms::Rooms;
+use hs_sync::Sync;
 use ruma::{RoomVersionId, api::client as spec};
 
 /// What the handlers of this API work with. Each asks for the parts it needs.
@@ -35,6 +41,14 @@ use ruma::{RoomVersionId, api::client as spec};
 pub(crate) struct ClientState {
     /// Users, sessions, and what they keep with us.
     pub(crate) accounts: Arc<Accounts>,
+    /// The rooms.
+    pub(crate) rooms: Rooms,
+    /// Typing, receipts, presence.
+    pub(crate) ephemeral: Ephemeral,
+    /// The long poll.
+    pub(crate) sync: Arc<Sync>,
+    /// Stored filters.
+    pub(crate) filters: FilterCache,
     /// What this server tells of itself.
     pub(crate) facts: Arc<ServerFacts>,
 }
@@ -54,6 +68,30 @@ impl FromRef<ClientState> for Arc<Accounts> {
     }
 }
 
+impl FromRef<ClientState> for Rooms {
+    fn from_ref(state: &ClientState) -> Self {
+        state.rooms.clone()
+    }
+}
+
+impl FromRef<ClientState> for Ephemeral {
+    fn from_ref(state: &ClientState) -> Self {
+        state.ephemeral.clone()
+    }
+}
+
+impl FromRef<ClientState> for Arc<Sync> {
+    fn from_ref(state: &ClientState) -> Self {
+        state.sync.clone()
+    }
+}
+
+impl FromRef<ClientState> for FilterCache {
+    fn from_ref(state: &ClientState) -> Self {
+        state.filters.clone()
+    }
+}
+
 impl FromRef<ClientState> for Arc<ServerFacts> {
     fn from_ref(state: &ClientState) -> Self {
         state.facts.clone()
@@ -67,6 +105,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(session_routes())
         .merge(account_routes())
         .merge(user_routes())
+        .ruma_route(sync::get)
 }
 
 fn discovery_routes() -> Router<ClientState> {

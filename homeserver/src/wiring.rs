@@ -1,6 +1,8 @@
 //! How the parts of a running server are put together, started, and stopped.
 
+pub(crate) mod accounts;
 mod routes;
+mod services;
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,6 +14,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub use self::routes::Apis;
+use self::services::Services;
 use crate::{
     config::{Config, Metrics as MetricsConfig, Resource, Source},
     database::{Access, Database},
@@ -103,8 +106,8 @@ async fn serve(
         metrics: install_metrics(config)?,
         reload_hooks: Arc::default(),
     };
-    follow_log(&foundation).await?;
-    let apis = Apis::build(&foundation, health(&foundation)).await?;
+    let services = Services::start(&foundation).await?;
+    let apis = Apis::build(&foundation, &services, health(&foundation));
     for (bound, resources, index) in listeners {
         let trusted = config.listeners.get(index).map(|listener| listener.trusted_proxies.clone());
         server.serve(bound, apis.router(&resources, trusted.unwrap_or_default()));
@@ -116,14 +119,15 @@ async fn serve(
     }
     tracing::info!("stopping: finishing requests");
     tokio::select! {
-        () = stop(&server, &foundation, config) => {}
+        () = stop(&server, &foundation, &services, config) => {}
         () = signals.stop_again() => tracing::warn!("told to stop again: not waiting any longer"),
     }
     Ok(())
 }
 
-async fn stop(server: &HttpServer, foundation: &Foundation, config: &Config) {
+async fn stop(server: &HttpServer, foundation: &Foundation, services: &Services, config: &Config) {
     server.drain(Duration::from_secs(config.http.shutdown_timeout_seconds)).await;
+    services.rooms.shut_down().await;
     foundation.tasks.stop(TASKS_PATIENCE).await;
 }
 
@@ -154,9 +158,8 @@ fn install_metrics(config: &Config) -> anyhow::Result<Metrics> {
 }
 
 /// Follows the log of positions, and reports how far.
-async fn follow_log(foundation: &Foundation) -> anyhow::Result<()> {
+fn follow_log(foundation: &Foundation) {
     let store = foundation.store.clone();
-    store.tail().start(&store).await.context("cannot read the log")?;
     foundation.tasks.supervise("log tail", {
         let store = store.clone();
         move || {
@@ -179,7 +182,6 @@ async fn follow_log(foundation: &Foundation) -> anyhow::Result<()> {
         gauge!("kith_database_connections_idle").set(pool.idle as f64);
         gauge!("kith_log_position").set(store.applied().0 as f64);
     });
-    Ok(())
 }
 
 fn health(foundation: &Foundation) -> Health {

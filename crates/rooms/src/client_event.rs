@@ -114,8 +114,9 @@ impl Rooms {
         room_id: RoomId,
         relations: &HashMap<EventNid, String>,
     ) -> Result<Vec<Box<RawValue>>, StorageError> {
-        let referenced = events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten();
-        let others = self.referenced(referenced).await?;
+        let referenced: Vec<EventNid> =
+            events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten().collect();
+        let others = self.referenced(referenced.into_iter()).await?;
         let memberships = self.memberships_at(room, events, viewer).await?;
         let now_ms = self.inner.clock.now_ms();
         let mut rendered = Vec::with_capacity(events.len());

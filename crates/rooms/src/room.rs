@@ -179,7 +179,10 @@ impl RoomState {
 
     /// A position from which on a user has been in the room all the time; `None` when they are not in it.
     pub fn joined_since(&self, user: UserNid) -> Option<Position> {
-        self.members.get(&user).filter(|member| member.membership == Membership::Join).map(|member| member.since)
+        self.members
+            .get(&user)
+            .filter(|member| member.membership == Membership::Join)
+            .map(|member| member.since)
     }
 
     /// Whether memory knows that an event has no children which would have to be aggregated.

@@ -28,11 +28,7 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
-use crate::{
-    loading,
-    pdus::Pdus,
-    room::Room,
-};
+use crate::{loading, pdus::Pdus, room::Room};
 
 /// What [`Rooms`] needs to know.
 #[derive(Clone, Debug)]

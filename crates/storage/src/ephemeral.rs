@@ -14,7 +14,7 @@ use crate::{
     error::{Result, StorageError},
     log::{EphemeralChange, LogEntry, LogKind},
     presence::{PresenceRow, PresenceUpdate},
-    receipts::{NewReceipt, ReceiptRow},
+    receipts::{NewReceipt, ReceiptRow, ReceiptType},
     typing::{TypingUpdate, TypingWritten},
 };
 
@@ -199,10 +199,13 @@ impl<K: Eq + Hash, C: Clone> Changes<K, C> {
     }
 }
 
+/// Room, user, type and thread.
+type ReceiptKey = (RoomNid, UserNid, ReceiptType, Option<Box<str>>);
+
 /// The writes of one transaction.
 #[derive(Debug, Default)]
 struct Batch {
-    receipts: Changes<(RoomNid, UserNid, &'static str, Option<Box<str>>), NewReceipt>,
+    receipts: Changes<ReceiptKey, NewReceipt>,
     typing: Changes<(RoomNid, UserNid), TypingUpdate>,
     presence: Changes<(UserNid, Box<str>), PresenceUpdate>,
 }
@@ -218,8 +221,7 @@ impl Batch {
     fn add(&mut self, write: EphemeralWrite, reply: Reply) {
         match write {
             EphemeralWrite::Receipt(receipt) => {
-                let key =
-                    (receipt.room, receipt.user, receipt.receipt_type.as_str(), receipt.thread_id.clone());
+                let key = (receipt.room, receipt.user, receipt.receipt_type, receipt.thread_id.clone());
                 self.receipts.add(key, receipt, reply, |known, new| {
                     if new.is_ahead_of(known) {
                         *known = new;
@@ -227,7 +229,7 @@ impl Batch {
                 });
             }
             EphemeralWrite::Typing(update) => {
-                self.typing.add((update.room, update.user), update, reply, TypingUpdate::merge);
+                self.typing.add((update.room, update.user), update, reply, |known, new| known.merge(&new));
             }
             EphemeralWrite::Presence(update) => {
                 self.presence.add(

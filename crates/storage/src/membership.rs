@@ -116,7 +116,11 @@ impl Reader {
     }
 
     /// Those of the users who are joined to a room that a user is joined to.
-    pub async fn list_users_sharing_room(&mut self, user: UserNid, users: &[UserNid]) -> Result<Vec<UserNid>> {
+    pub async fn list_users_sharing_room(
+        &mut self,
+        user: UserNid,
+        users: &[UserNid],
+    ) -> Result<Vec<UserNid>> {
         let users: Vec<i64> = users.iter().map(|user| user.0).collect();
         let found = sqlx::query_scalar!(
             "SELECT DISTINCT other.user_nid

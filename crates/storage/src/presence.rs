@@ -46,6 +46,18 @@ impl Presence {
     }
 }
 
+/// What happens to a user's status message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StatusMsgChange {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// There is none any more.
+    Clear,
+    /// This is the new one.
+    Set(String),
+}
+
 /// What a replica has to say about a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceUpdate {
@@ -57,8 +69,8 @@ pub struct PresenceUpdate {
     pub replica: Box<str>,
     /// What it has seen; offline when it has seen nothing lately.
     pub hold: Presence,
-    /// Set when the user sets the status message.
-    pub status_msg: Option<Option<String>>,
+    /// The status message.
+    pub status_msg: StatusMsgChange,
     /// When the user was last active as far as this replica knows, in milliseconds.
     pub last_active_at: i64,
     /// Whether that is so short a time ago that nobody needs to be told of more activity.
@@ -68,7 +80,10 @@ pub struct PresenceUpdate {
 impl PresenceUpdate {
     /// Puts a later update of the same user and replica on top of this one.
     pub(crate) fn merge(&mut self, later: Self) {
-        let status_msg = later.status_msg.or(self.status_msg.take());
+        let status_msg = match later.status_msg {
+            StatusMsgChange::Keep => std::mem::take(&mut self.status_msg),
+            change => change,
+        };
         let last_active_at = later.last_active_at.max(self.last_active_at);
         *self = Self { status_msg, last_active_at, ..later };
     }
@@ -231,9 +246,14 @@ impl Txn {
         let users: Vec<i64> = updates.iter().map(|u| u.user.0).collect();
         let replicas: Vec<&str> = updates.iter().map(|u| &*u.replica).collect();
         let holds: Vec<i16> = updates.iter().map(|u| u.hold as i16).collect();
-        let sets_status: Vec<bool> = updates.iter().map(|u| u.status_msg.is_some()).collect();
-        let status: Vec<Option<&str>> =
-            updates.iter().map(|u| u.status_msg.as_ref().and_then(|status| status.as_deref())).collect();
+        let sets_status: Vec<bool> = updates.iter().map(|u| u.status_msg != StatusMsgChange::Keep).collect();
+        let status: Vec<Option<&str>> = updates
+            .iter()
+            .map(|u| match &u.status_msg {
+                StatusMsgChange::Set(status_msg) => Some(&**status_msg),
+                StatusMsgChange::Keep | StatusMsgChange::Clear => None,
+            })
+            .collect();
         let active_at: Vec<i64> = updates.iter().map(|u| u.last_active_at).collect();
         let is_active: Vec<bool> = updates.iter().map(|u| u.currently_active).collect();
         let rows = sqlx::query!(

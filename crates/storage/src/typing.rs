@@ -38,7 +38,7 @@ pub enum TypingChange {
 impl TypingUpdate {
     /// Puts a later update of the same user on top of this one. The end of a time that was given before says nothing
     /// against a new start or stop.
-    pub(crate) fn merge(&mut self, later: Self) {
+    pub(crate) fn merge(&mut self, later: &Self) {
         match (self.change, later.change) {
             (TypingChange::Expire(one), TypingChange::Expire(other)) => {
                 self.change = TypingChange::Expire(one.max(other));

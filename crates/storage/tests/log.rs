@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use hs_model::stream::Position;
-use hs_rooms::{Intent, Room, Sender, WriteRequest, create::NewRoomRequest};
+use hs_rooms::{Intent, Room, Sender, WriteRequest, new_room::NewRoomRequest};
 use hs_storage::{Store, log::LogKind};
 use hs_testkit::{TestDb, TestServer};
 use ruma::{RoomVersionId, UserId};

@@ -3,11 +3,11 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#filtering>
 
 use hs_model::records::EventRecord;
-use serde_json::{Map, Value, value::RawValue};
 use ruma::{
     RoomId, UserId,
     api::client::filter::{Filter, RoomEventFilter, RoomFilter, UrlFilter},
 };
+use serde_json::{Map, Value, value::RawValue};
 
 /// Whether a type is one of those named, where `*` at any place stands for any number of characters.
 fn matches_type(pattern: &str, event_type: &str) -> bool {
@@ -79,7 +79,8 @@ fn has_url(event: &EventRecord) -> bool {
     struct Content {
         url: Option<Value>,
     }
-    serde_json::from_str::<Event>(&event.json).is_ok_and(|event| event.content.url.is_some_and(|url| url.is_string()))
+    serde_json::from_str::<Event>(&event.json)
+        .is_ok_and(|event| event.content.url.is_some_and(|url| url.is_string()))
 }
 
 /// An event reduced to the fields that a filter names with dots between the keys; a backslash keeps a dot from dividing.
@@ -126,7 +127,9 @@ mod tests {
 
     #[test]
     fn fields_are_picked_by_path() {
-        let event = RawValue::from_string(r#"{"type":"a","content":{"body":"b","x.y":1,"z":2},"sender":"c"}"#.to_owned());
+        let event = RawValue::from_string(
+            r#"{"type":"a","content":{"body":"b","x.y":1,"z":2},"sender":"c"}"#.to_owned(),
+        );
         let fields = ["type", "content.body", r"content.x\.y", "missing.one"].map(str::to_owned);
         let reduced = project(event.expect("valid JSON"), &fields);
         assert_eq!(reduced.get(), r#"{"content":{"body":"b","x.y":1},"type":"a"}"#);

@@ -29,7 +29,9 @@ pub(crate) struct LazyMembers {
 
 impl LazyMembers {
     pub(crate) fn new() -> Self {
-        Self { sent: Cache::builder().max_capacity(MAX_ENTRIES).time_to_idle(Duration::from_hours(1)).build() }
+        Self {
+            sent: Cache::builder().max_capacity(MAX_ENTRIES).time_to_idle(Duration::from_hours(1)).build(),
+        }
     }
 
     /// Forgets what a device was sent, since it starts anew.
@@ -38,7 +40,13 @@ impl LazyMembers {
     }
 
     /// Whether a client that comes with `since` has this member event.
-    pub(crate) fn is_known(&self, device: DeviceNid, room: RoomNid, event: EventNid, since: Position) -> bool {
+    pub(crate) fn is_known(
+        &self,
+        device: DeviceNid,
+        room: RoomNid,
+        event: EventNid,
+        since: Position,
+    ) -> bool {
         self.sent
             .get(&(device, room))
             .is_some_and(|sent| sent.lock().get(&event).is_some_and(|token| *token <= since))

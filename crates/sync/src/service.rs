@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hs_ephemeral::Ephemeral;
 use hs_model::stream::Position;
 use hs_rooms::Rooms;
 use hs_storage::{StorageError, Store, tail::LogApplier};
@@ -49,7 +50,7 @@ pub struct Sync {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
-    pub(crate) ephemeral: Arc<hs_ephemeral::Ephemeral>,
+    pub(crate) ephemeral: Ephemeral,
     pub(crate) lazy_members: LazyMembers,
     feeds: Feeds,
     options: SyncOptions,
@@ -62,7 +63,7 @@ impl Sync {
     pub fn new(
         store: Store,
         rooms: Rooms,
-        ephemeral: Arc<hs_ephemeral::Ephemeral>,
+        ephemeral: Ephemeral,
         options: SyncOptions,
         stop: CancellationToken,
     ) -> Self {

@@ -29,10 +29,7 @@ use hs_rooms::{
     client_event::{RoomId, Viewer},
 };
 use hs_storage::StorageError;
-use ruma::{
-    OwnedRoomId, OwnedUserId,
-    api::client::filter::FilterDefinition,
-};
+use ruma::{OwnedRoomId, OwnedUserId, api::client::filter::FilterDefinition};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -145,7 +142,11 @@ impl Context<'_> {
 }
 
 /// Makes the response for one moment.
-pub(crate) async fn build(inner: &Inner, request: &Request, snapshot: Snapshot) -> Result<Response, StorageError> {
+pub(crate) async fn build(
+    inner: &Inner,
+    request: &Request,
+    snapshot: Snapshot,
+) -> Result<Response, StorageError> {
     let context = Context {
         inner,
         request,
@@ -163,7 +164,8 @@ pub(crate) async fn build(inner: &Inner, request: &Request, snapshot: Snapshot) 
         Some(rooms) => rooms,
         None => changed_rooms(&context, &data).await?.into_iter().collect(),
     };
-    let receipts = inner.ephemeral.receipts_between(&rooms, request.user, context.since, context.until).await?;
+    let receipts =
+        inner.ephemeral.receipts_between(&rooms, request.user, context.since, context.until).await?;
     let mut section = RoomsSection::default();
     for nid in rooms {
         let Some(stay) = context.stays.get(&nid).copied() else { continue };
@@ -176,8 +178,7 @@ pub(crate) async fn build(inner: &Inner, request: &Request, snapshot: Snapshot) 
         }
         add_room(&context, &mut section, &room, &stay, &mut data, &receipts).await?;
     }
-    let presence =
-        if snapshot.has_presence { presence::section(&context).await? } else { Batch::default() };
+    let presence = if snapshot.has_presence { presence::section(&context).await? } else { Batch::default() };
     Ok(Response {
         next_batch: StreamToken(context.until).to_string(),
         account_data: data.take_global(&context),
@@ -195,7 +196,11 @@ fn concerns(context: &Context<'_>, stay: &Stay) -> bool {
         Membership::Leave | Membership::Ban => {
             let is_wanted = context.request.filter.room.include_leave;
             !stay.is_forgotten
-                && if context.is_initial() { is_wanted } else { is_news || (context.request.full_state && is_wanted) }
+                && if context.is_initial() {
+                    is_wanted
+                } else {
+                    is_news || (context.request.full_state && is_wanted)
+                }
         }
     }
 }
@@ -211,7 +216,9 @@ async fn add_room(
     let room_id = room.room_id.clone();
     match stay.membership {
         Membership::Join => {
-            if let Some(joined) = joined::section(context, room, stay, data.take_room(context, room), receipts).await? {
+            if let Some(joined) =
+                joined::section(context, room, stay, data.take_room(context, room), receipts).await?
+            {
                 section.join.insert(room_id, joined);
             }
         }
@@ -247,9 +254,11 @@ async fn changed_rooms(
     changed.extend(data.rooms());
     drop(reader);
     let ephemeral = &context.inner.ephemeral;
-    let receipts = ephemeral.receipts_between(&joined, context.request.user, context.since, context.until).await?;
+    let receipts =
+        ephemeral.receipts_between(&joined, context.request.user, context.since, context.until).await?;
     changed.extend(receipts.into_keys());
-    let is_typing_news = |room: &RoomNid| ephemeral.typing(*room).is_some_and(|now| now.changed > context.since);
+    let is_typing_news =
+        |room: &RoomNid| ephemeral.typing(*room).is_some_and(|now| now.changed > context.since);
     changed.extend(joined.iter().copied().filter(is_typing_news));
     Ok(changed)
 }

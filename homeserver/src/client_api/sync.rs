@@ -9,6 +9,7 @@ use hs_accounts::Accounts;
 use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, Args, JsonReply};
 use hs_model::{ids::UserNid, stream::StreamToken};
+use hs_storage::presence::Presence;
 use hs_sync::{Request, Response, Sync, SyncError};
 use moka::sync::Cache;
 use ruma::api::client::{
@@ -53,7 +54,9 @@ pub(in crate::client_api) async fn get(
         timeout: query.timeout.unwrap_or(Duration::ZERO),
     };
     // The user counts as connected until the answer is ready.
-    let _connected = ephemeral.syncing(session.user, &session.user_id, session.device, query.set_presence.into());
+    let presence = Presence::parse(query.set_presence.as_str())
+        .ok_or_else(|| ApiError::invalid_param("set_presence: not offline, online or unavailable"))?;
+    let _connected = ephemeral.syncing(session.user, &session.user_id, session.device, presence);
     sync.sync_v3(&request).await.map(JsonReply).map_err(api_error)
 }
 

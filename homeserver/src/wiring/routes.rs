@@ -1,5 +1,7 @@
 //! Which router answers on which listener.
 
+use std::sync::Arc;
+
 use axum::{Router, middleware, response::IntoResponse, routing::get};
 use hs_http::{
     client_ip::{self, TrustedProxies},
@@ -8,8 +10,9 @@ use hs_http::{
 use http::header;
 use ipnet::IpNet;
 
-use super::Foundation;
+use super::{Foundation, services::Services};
 use crate::{
+    client_api::{self, ClientState, FilterCache, ServerFacts},
     config::Resource,
     health::Health,
     telemetry::{Metrics, measure},
@@ -25,15 +28,26 @@ pub struct Apis {
 }
 
 impl Apis {
-    /// Builds the services and the routers above them.
-    #[expect(clippy::unused_async, reason = "services read their state from the database when they start")]
-    pub async fn build(foundation: &Foundation, health: Health) -> anyhow::Result<Self> {
-        Ok(Self {
-            client: Router::new(),
+    /// The routers above the services.
+    pub(super) fn build(foundation: &Foundation, services: &Services, health: Health) -> Self {
+        let facts = ServerFacts {
+            public_base_url: foundation.config.server.public_base_url.clone(),
+            default_room_version: foundation.config.rooms.default_version.clone(),
+        };
+        let client = ClientState {
+            accounts: services.accounts.clone(),
+            rooms: services.rooms.clone(),
+            ephemeral: services.ephemeral.clone(),
+            sync: services.sync.clone(),
+            filters: FilterCache::default(),
+            facts: Arc::new(facts),
+        };
+        Self {
+            client: client_api::router().with_state(client),
             federation: Router::new(),
             health: health.router(),
             metrics: metrics_router(foundation.metrics.clone()),
-        })
+        }
     }
 
     /// The router of a listener that serves these resources.

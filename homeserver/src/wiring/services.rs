@@ -4,12 +4,13 @@ use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Context as _;
 use hs_accounts::Accounts;
-use hs_ephemeral::{Ephemeral, EphemeralOptions};
+use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions};
 use hs_model::clock::{Clock, SystemClock};
 use hs_rooms::{Rooms, RoomsOptions};
 use hs_storage::{append::appender, ephemeral::ephemeral_writer};
 use hs_sync::{Sync, SyncOptions};
 use metrics::{describe_gauge, gauge};
+use rand::{RngExt as _, distr::Alphanumeric};
 
 use super::{Foundation, accounts};
 
@@ -54,7 +55,10 @@ impl Services {
 
     fn report_figures(&self, foundation: &Foundation) {
         describe_gauge!("kith_rooms_in_memory", "Rooms that this process has in memory.");
-        describe_gauge!("kith_syncing_users", "Users with a feed: they sync at this process, or did so lately.");
+        describe_gauge!(
+            "kith_syncing_users",
+            "Users with a feed: they sync at this process, or did so lately."
+        );
         let (rooms, sync) = (self.rooms.clone(), self.sync.clone());
         foundation.metrics.on_scrape(move || {
             gauge!("kith_rooms_in_memory").set(rooms.cached_count() as f64);
@@ -77,7 +81,11 @@ fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
 fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>) -> Ephemeral {
     let (writer, worker) = ephemeral_writer(foundation.store.clone());
     foundation.tasks.spawn("ephemeral writer", worker.run());
-    Ephemeral::new(foundation.store.clone(), writer, clock, EphemeralOptions::default())
+    let options = EphemeralOptions {
+        replica: rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect::<String>().into(),
+        presence: PresenceOptions { is_enabled: true },
+    };
+    Ephemeral::new(foundation.store.clone(), writer, clock, options)
 }
 
 fn supervise_ephemeral(foundation: &Foundation, ephemeral: &Ephemeral) {

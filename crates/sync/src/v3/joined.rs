@@ -44,7 +44,8 @@ pub(super) async fn section(
         may_be_hidden: is_new || stay.since > context.since,
     };
     let timeline = Timeline::read(context, room, range).await?;
-    let extent = if is_new || context.request.full_state { Extent::Full } else { Extent::Since(context.since) };
+    let extent =
+        if is_new || context.request.full_state { Extent::Full } else { Extent::Since(context.since) };
     let summary = summary::section(context, room, &timeline, extent).await?;
     let heroes = summary.as_ref().map_or(&[][..], |summary| &summary.heroes);
     let state = state::section(context, room, &timeline, extent, context.until, heroes).await?;

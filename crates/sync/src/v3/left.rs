@@ -43,8 +43,11 @@ pub(super) async fn section(
         Timeline { events: event, begins_after: Position(until.0 - 1), ..Timeline::default() }
     };
     let state = if was_joined {
-        let extent =
-            if context.is_initial() || context.request.full_state { Extent::Full } else { Extent::Since(context.since) };
+        let extent = if context.is_initial() || context.request.full_state {
+            Extent::Full
+        } else {
+            Extent::Since(context.since)
+        };
         state::section(context, room, &timeline, extent, until, &[]).await?
     } else {
         Vec::new()
@@ -62,7 +65,8 @@ async fn membership_before(
     stay: &Stay,
 ) -> Result<Option<Membership>, StorageError> {
     let mut reader = context.inner.store.reader().await?;
-    let Some(slot): Option<SlotNid> = reader.list_events(&[stay.event]).await?.pop().and_then(|event| event.slot)
+    let Some(slot): Option<SlotNid> =
+        reader.list_events(&[stay.event]).await?.pop().and_then(|event| event.slot)
     else {
         return Ok(None);
     };

@@ -16,7 +16,8 @@ pub(super) async fn section(context: &Context<'_>) -> Result<Batch, StorageError
         return Ok(Batch::default());
     }
     let rows = ephemeral.presence_between(context.since, context.until, |_| true).await?;
-    let others: Vec<UserNid> = rows.iter().map(|row| row.user).filter(|user| *user != context.request.user).collect();
+    let others: Vec<UserNid> =
+        rows.iter().map(|row| row.user).filter(|user| *user != context.request.user).collect();
     let seen: HashSet<UserNid> = if others.is_empty() {
         HashSet::new()
     } else {

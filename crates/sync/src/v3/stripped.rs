@@ -52,7 +52,11 @@ pub(super) async fn knocked(
     Ok(KnockedRoom { knock_state: Batch { events: shown_state(context, room, stay).await? } })
 }
 
-async fn shown_state(context: &Context<'_>, room: &Room, stay: &Stay) -> Result<Vec<Box<RawValue>>, StorageError> {
+async fn shown_state(
+    context: &Context<'_>,
+    room: &Room,
+    stay: &Stay,
+) -> Result<Vec<Box<RawValue>>, StorageError> {
     let mut reader = context.inner.store.reader().await?;
     let own = reader.list_events(&[stay.event]).await?;
     let nids: Vec<EventNid> = {

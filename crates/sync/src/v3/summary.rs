@@ -41,12 +41,15 @@ pub(super) async fn section(
     timeline: &Timeline,
     extent: Extent,
 ) -> Result<Option<Found>, StorageError> {
-    let concerns_summary = |event_type: &str| {
-        matches!(event_type, "m.room.member" | "m.room.name" | "m.room.canonical_alias")
-    };
+    let concerns_summary =
+        |event_type: &str| matches!(event_type, "m.room.member" | "m.room.name" | "m.room.canonical_alias");
     let may_have_changed = extent == Extent::Full
         || timeline.is_limited
-        || timeline.events.iter().chain(&timeline.withheld_state).any(|event| concerns_summary(&event.event_type));
+        || timeline
+            .events
+            .iter()
+            .chain(&timeline.withheld_state)
+            .any(|event| concerns_summary(&event.event_type));
     if !may_have_changed {
         return Ok(None);
     }
@@ -69,7 +72,10 @@ async fn has_name(context: &Context<'_>, room: &Room) -> Result<bool, StorageErr
     }
     let nids: Vec<EventNid> = {
         let state = room.read();
-        ["m.room.name", "m.room.canonical_alias"].iter().filter_map(|kind| state.state_event(kind, "")).collect()
+        ["m.room.name", "m.room.canonical_alias"]
+            .iter()
+            .filter_map(|kind| state.state_event(kind, ""))
+            .collect()
     };
     if nids.is_empty() {
         return Ok(false);

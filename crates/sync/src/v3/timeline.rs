@@ -57,12 +57,18 @@ pub(super) struct Range {
 
 impl Timeline {
     /// The newest events of a range, as far as the filter lets them pass.
-    pub(super) async fn read(context: &Context<'_>, room: &Arc<Room>, range: Range) -> Result<Self, StorageError> {
+    pub(super) async fn read(
+        context: &Context<'_>,
+        room: &Arc<Room>,
+        range: Range,
+    ) -> Result<Self, StorageError> {
         let wanted = &context.request.filter.room.timeline;
         if !filter::allows_room_section(wanted, &room.room_id) {
             return Ok(Self { begins_after: range.until, ..Self::default() });
         }
-        let limit = wanted.limit.map_or(DEFAULT_LIMIT, |limit| usize::try_from(u64::from(limit)).unwrap_or(MAX_LIMIT));
+        let limit = wanted
+            .limit
+            .map_or(DEFAULT_LIMIT, |limit| usize::try_from(u64::from(limit)).unwrap_or(MAX_LIMIT));
         let limit = limit.min(MAX_LIMIT);
         let mut timeline = Self { begins_after: range.until, ..Self::default() };
         let mut until = range.until;
