@@ -8,19 +8,24 @@ mod admin_register;
 mod admin_registration_tokens;
 pub(crate) mod auth;
 mod capabilities;
+mod create_room;
 mod devices;
+mod directory;
+mod join;
+mod joined_rooms;
+mod knock;
+mod limits;
 mod login;
 mod logout;
 mod profile;
 mod refresh;
 mod register;
+mod rooms;
 mod sync;
 mod uia;
 mod user;
 mod versions;
 mod well_known;
-
-pub(crate) use self::sync::FilterCache;
 
 use std::sync::Arc;
 
@@ -32,17 +37,23 @@ use axum::{
 use hs_accounts::Accounts;
 use hs_ephemeral::Ephemeral;
 use hs_http::{RouteOptions, RouterExt};
-use hs_rooms::Rooms;
+use hs_rooms::{RoomActions, Rooms};
 use hs_sync::Sync;
 use ruma::{RoomVersionId, api::client as spec};
 
+pub(crate) use self::{limits::RoomLimits, sync::FilterCache};
+
 /// What the handlers of this API work with. Each asks for the parts it needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromRef)]
 pub(crate) struct ClientState {
     /// Users, sessions, and what they keep with us.
     pub(crate) accounts: Arc<Accounts>,
     /// The rooms.
     pub(crate) rooms: Rooms,
+    /// What users do in and to rooms.
+    pub(crate) actions: RoomActions,
+    /// How much of it they may do.
+    pub(crate) room_limits: Arc<RoomLimits>,
     /// Typing, receipts, presence.
     pub(crate) ephemeral: Ephemeral,
     /// The long poll.
@@ -62,42 +73,6 @@ pub(crate) struct ServerFacts {
     pub(crate) default_room_version: RoomVersionId,
 }
 
-impl FromRef<ClientState> for Arc<Accounts> {
-    fn from_ref(state: &ClientState) -> Self {
-        state.accounts.clone()
-    }
-}
-
-impl FromRef<ClientState> for Rooms {
-    fn from_ref(state: &ClientState) -> Self {
-        state.rooms.clone()
-    }
-}
-
-impl FromRef<ClientState> for Ephemeral {
-    fn from_ref(state: &ClientState) -> Self {
-        state.ephemeral.clone()
-    }
-}
-
-impl FromRef<ClientState> for Arc<Sync> {
-    fn from_ref(state: &ClientState) -> Self {
-        state.sync.clone()
-    }
-}
-
-impl FromRef<ClientState> for FilterCache {
-    fn from_ref(state: &ClientState) -> Self {
-        state.filters.clone()
-    }
-}
-
-impl FromRef<ClientState> for Arc<ServerFacts> {
-    fn from_ref(state: &ClientState) -> Self {
-        state.facts.clone()
-    }
-}
-
 /// All routes of this API. Whoever serves it adds the fallbacks.
 pub(crate) fn router() -> Router<ClientState> {
     Router::new()
@@ -106,6 +81,18 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(account_routes())
         .merge(user_routes())
         .ruma_route(sync::get)
+        .merge(rooms::routes())
+        .merge(directory::routes())
+        .merge(room_routes())
+}
+
+/// What leads into rooms, and stands outside of `/rooms`.
+fn room_routes() -> Router<ClientState> {
+    Router::new()
+        .ruma_route(create_room::post)
+        .ruma_route(join::post)
+        .ruma_route(joined_rooms::get)
+        .ruma_route(knock::post)
 }
 
 fn discovery_routes() -> Router<ClientState> {

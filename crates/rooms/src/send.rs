@@ -2,7 +2,7 @@
 
 use hs_model::records::TransactionRef;
 use hs_storage::StorageError;
-use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedUserId, RoomId};
 use serde::Deserialize;
 
 use crate::{
@@ -65,6 +65,15 @@ impl From<AliasCheckError> for SendError {
     }
 }
 
+/// A redaction to be.
+#[derive(Clone, Debug)]
+pub struct Redaction {
+    /// The event to redact.
+    pub redacts: OwnedEventId,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
 impl RoomActions {
     /// Sends a message event.
     pub async fn send_message(
@@ -86,17 +95,16 @@ impl RoomActions {
         &self,
         room_id: &RoomId,
         sender: Sender,
-        redacts: &EventId,
-        reason: Option<&str>,
+        redaction: Redaction,
         transaction: Option<TransactionRef>,
     ) -> Result<OwnedEventId, SendError> {
         let room = self.known(room_id).await?;
-        let content = match reason {
+        let content = match &redaction.reason {
             Some(reason) => serde_json::json!({ "reason": reason }).to_string(),
             None => "{}".to_owned(),
         };
         let intent =
-            Intent { redacts: Some(redacts.to_owned()), ..Intent::message("m.room.redaction", content) };
+            Intent { redacts: Some(redaction.redacts), ..Intent::message("m.room.redaction", content) };
         let request = WriteRequest { sender, intents: vec![intent], transaction };
         let written = self.rooms.write_one(&room, request).await?;
         Ok(written.event_id().clone())
@@ -129,5 +137,9 @@ fn with_target(intent: Intent) -> Result<Intent, SendError> {
         redacts: OwnedEventId,
     }
     let content: Content = serde_json::from_str(&intent.content).map_err(|_| SendError::RedactsNothing)?;
+    // No event has such an id, and the database can not be asked for it.
+    if content.redacts.as_str().contains('\0') {
+        return Err(SendError::RedactsNothing);
+    }
     Ok(Intent { redacts: Some(content.redacts), ..intent })
 }

@@ -139,6 +139,11 @@ impl Rooms {
         Ok(row.map(|row| row.membership))
     }
 
+    /// The rooms a user has joined.
+    pub async fn list_joined(&self, user: UserNid) -> Result<Vec<OwnedRoomId>, StorageError> {
+        self.inner.store.reader().await?.list_joined_rooms(user).await
+    }
+
     /// Brings what memory knows of a room up to what the database holds now, and says where the room stands. For rare
     /// actions that decide by the state before they write.
     pub(crate) async fn catch_up(&self, room: &Room) -> Result<Option<RoomHead>, StorageError> {

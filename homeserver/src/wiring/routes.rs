@@ -37,6 +37,8 @@ impl Apis {
         let client = ClientState {
             accounts: services.accounts.clone(),
             rooms: services.rooms.clone(),
+            actions: services.actions.clone(),
+            room_limits: services.room_limits.clone(),
             ephemeral: services.ephemeral.clone(),
             sync: services.sync.clone(),
             filters: FilterCache::default(),

@@ -6,19 +6,22 @@ use anyhow::Context as _;
 use hs_accounts::Accounts;
 use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions};
 use hs_model::clock::{Clock, SystemClock};
-use hs_rooms::{Rooms, RoomsOptions};
+use hs_rooms::{RoomActions, Rooms, RoomsOptions};
 use hs_storage::{append::appender, ephemeral::ephemeral_writer};
 use hs_sync::{Sync, SyncOptions};
 use metrics::{describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
-use super::{Foundation, accounts};
+use super::{Foundation, accounts, profiles::AccountProfiles};
+use crate::client_api::RoomLimits;
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
 pub(super) struct Services {
     pub(super) accounts: Arc<Accounts>,
     pub(super) rooms: Rooms,
+    pub(super) actions: RoomActions,
+    pub(super) room_limits: Arc<RoomLimits>,
     pub(super) ephemeral: Ephemeral,
     pub(super) sync: Arc<Sync>,
 }
@@ -48,7 +51,13 @@ impl Services {
 
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
-        let services = Self { accounts, rooms, ephemeral, sync: Arc::new(sync) };
+        let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
+        let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
+        foundation.on_reload({
+            let room_limits = room_limits.clone();
+            move |config| room_limits.set_rates(&config.rate_limits)
+        });
+        let services = Self { accounts, rooms, actions, room_limits, ephemeral, sync: Arc::new(sync) };
         services.report_figures(foundation);
         Ok(services)
     }

@@ -75,20 +75,21 @@ impl RoomActions {
         let levels = levels.ok_or(RestrictedJoinError::NobodyCanAuthorise)?;
         // First those who have power by name, since they nearly always can.
         let listed = power_levels.and_then(|pdu| pdu.power_levels().ok()).into_iter().flat_map(|c| c.users());
-        let named = listed.filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok()).chain(
-            create
-                .and_then(|create| create.create_facts().ok())
-                .into_iter()
-                .flat_map(|facts| facts.creators.iter().map(|creator| &**creator)),
-        );
-        for candidate in named {
-            if self.rooms.is_local(candidate)
-                && levels.can_invite(candidate)
-                && room.read().membership(self.rooms.store().intern_user(candidate).await?)
-                    == Some(Membership::Join)
-            {
-                return Ok(Some(candidate.to_owned()));
-            }
+        let creators = create.and_then(|create| create.create_facts().ok()).into_iter();
+        let candidates: Vec<&UserId> = listed
+            .filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok())
+            .chain(creators.flat_map(|facts| facts.creators.iter().map(|creator| &**creator)))
+            .filter(|candidate| self.rooms.is_local(candidate) && levels.can_invite(candidate))
+            .collect();
+        let known = self.rooms.store().intern_users(&candidates).await?;
+        let named = {
+            let state = room.read();
+            let is_joined =
+                |id: &UserId| known.get(id).and_then(|nid| state.membership(*nid)) == Some(Membership::Join);
+            candidates.into_iter().find(|candidate| is_joined(candidate)).map(ToOwned::to_owned)
+        };
+        if named.is_some() {
+            return Ok(named);
         }
         let members: Vec<_> = room.read().users_with(Membership::Join).take(MAX_CANDIDATES).collect();
         let ids = self.rooms.store().user_ids(&members).await?;

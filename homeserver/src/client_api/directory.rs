@@ -1,0 +1,39 @@
+//! `/_matrix/client/v3/directory`
+
+pub(super) mod list;
+pub(super) mod room;
+
+use axum::Router;
+use hs_http::{ApiError, RouterExt};
+use hs_rooms::{
+    Sender,
+    aliases::{AliasError, Asker},
+};
+use http::StatusCode;
+
+use super::{ClientState, auth::Session};
+
+pub(super) fn routes() -> Router<ClientState> {
+    Router::new()
+        .ruma_route(list::get)
+        .ruma_route(list::put)
+        .ruma_route(room::get)
+        .ruma_route(room::put)
+        .ruma_route(room::delete)
+}
+
+fn asker(session: &Session) -> Asker {
+    Asker { user: Sender::from(session), is_admin: session.is_admin }
+}
+
+/// Why an alias was not made, shown or deleted, for clients.
+pub(super) fn alias_error(error: AliasError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        AliasError::NotOurs(_) | AliasError::TooLong => ApiError::invalid_param(message),
+        AliasError::Taken(_) => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", message),
+        AliasError::NotFound(_) => ApiError::not_found(message),
+        AliasError::Forbidden(why) => ApiError::forbidden(why),
+        AliasError::Storage(error) => ApiError::internal(error),
+    }
+}

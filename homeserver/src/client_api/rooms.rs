@@ -1,0 +1,112 @@
+//! `/_matrix/client/v3/rooms/{roomId}/…`
+
+mod aliases;
+mod ban;
+mod forget;
+mod invite;
+mod join;
+mod kick;
+mod leave;
+mod redact;
+mod send;
+mod state;
+mod unban;
+mod upgrade;
+
+use axum::Router;
+use hs_http::{ApiError, RouteOptions, RouterExt};
+use hs_room_rules::{build::BuildError, client_content::ContentError};
+use hs_rooms::{Sender, WriteError, actions::UnknownRoom, membership::MembershipError, send::SendError};
+use http::StatusCode;
+
+use super::{ClientState, auth::Session};
+
+/// What is said to those who are not in a room, and to those who ask for one that does not exist: the difference is
+/// nobody's business who is outside.
+pub(super) const NOT_IN_THE_ROOM: &str = "You are not in this room";
+
+pub(super) fn routes() -> Router<ClientState> {
+    let opaque = RouteOptions::OPAQUE_JSON;
+    Router::new()
+        .ruma_route(aliases::get)
+        .ruma_route(ban::post)
+        .ruma_route(forget::post)
+        .ruma_route(invite::post)
+        .ruma_route(join::post)
+        .ruma_route(kick::post)
+        .ruma_route(leave::post)
+        .ruma_route_with(opaque, redact::put)
+        .ruma_route_with(opaque, send::put)
+        .ruma_route(state::get_all)
+        .ruma_route_at(state::PATHS, RouteOptions::default(), state::get)
+        .ruma_route_at(state::PATHS, opaque, state::put)
+        .ruma_route(unban::post)
+        .ruma_route(upgrade::post)
+}
+
+impl From<&Session> for Sender {
+    fn from(session: &Session) -> Self {
+        Self { nid: session.user, user_id: session.user_id.clone() }
+    }
+}
+
+/// Why an event was not written, for clients.
+pub(super) fn write_error(error: WriteError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        WriteError::Forbidden(why) => ApiError::forbidden(why),
+        WriteError::Build(BuildError::Content(_)) | WriteError::Content(ContentError::Malformed(_)) => {
+            ApiError::bad_json(message)
+        }
+        WriteError::Build(BuildError::TooLarge | BuildError::FieldTooLong(_)) => ApiError::too_large(message),
+        WriteError::Content(ContentError::InvalidValue(_)) => ApiError::invalid_param(message),
+        WriteError::DuplicateAnnotation => {
+            ApiError::new(StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION", message)
+        }
+        WriteError::NestedThread => ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message),
+        WriteError::UnknownRedactionTarget => ApiError::not_found(message),
+        WriteError::Busy => ApiError::limit_exceeded(std::time::Duration::from_secs(1)),
+        WriteError::AliasTaken => ApiError::new(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", message),
+        WriteError::Build(BuildError::Misuse(_)) | WriteError::Storage(_) => ApiError::internal(error),
+    }
+}
+
+/// Why an event was not sent, for clients.
+fn send_error(error: SendError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        SendError::UnknownRoom(_) => ApiError::forbidden(NOT_IN_THE_ROOM),
+        SendError::RedactsNothing => ApiError::bad_json(message),
+        SendError::BadAlias(_) => ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message),
+        SendError::RemoteUser(_) => remote_user(message),
+        SendError::Write(error) => write_error(error),
+        SendError::Storage(error) => ApiError::internal(error),
+    }
+}
+
+/// Why a membership was not changed, for clients. `unknown` is what they learn of a room that is not there.
+pub(super) fn membership_error(error: MembershipError, unknown: fn(UnknownRoom) -> ApiError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        MembershipError::UnknownRoom(room) => unknown(room),
+        MembershipError::RemoteUser(_) => remote_user(message),
+        MembershipError::NotAllowed(why) => ApiError::forbidden(why),
+        MembershipError::Write(error) => write_error(error),
+        MembershipError::Storage(error) => ApiError::internal(error),
+    }
+}
+
+/// For what other servers would have to take part in.
+pub(super) fn remote_user(message: String) -> ApiError {
+    ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
+}
+
+/// For actions of those who are in the room already.
+fn not_in_the_room(_: UnknownRoom) -> ApiError {
+    ApiError::forbidden(NOT_IN_THE_ROOM)
+}
+
+/// For actions by which one comes into the room, or gets rid of it.
+pub(super) fn no_such_room(room: UnknownRoom) -> ApiError {
+    ApiError::not_found(room.to_string())
+}

@@ -1,0 +1,95 @@
+//! `/_matrix/client/v3/rooms/{roomId}/state`
+//!
+//! <https://spec.matrix.org/v1.19/client-server-api/#getting-events-for-a-room>
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use hs_http::{ApiError, Args, Reply};
+use hs_rooms::{
+    Intent, Room, RoomActions, Sender,
+    client_event::{RoomId, Viewer, visible_content},
+};
+use ruma::{
+    api::client::state::{
+        get_state_event_for_key::{self, v3::StateEventFormat},
+        get_state_events, send_state_event,
+    },
+    serde::Raw,
+};
+
+use super::{NOT_IN_THE_ROOM, send_error};
+use crate::client_api::{auth::Session, limits::RoomLimits};
+
+/// An empty state key may be left off, with the slash before it or without.
+pub(super) const PATHS: [&str; 6] = [
+    "/_matrix/client/r0/rooms/{room_id}/state/{event_type}",
+    "/_matrix/client/r0/rooms/{room_id}/state/{event_type}/",
+    "/_matrix/client/r0/rooms/{room_id}/state/{event_type}/{state_key}",
+    "/_matrix/client/v3/rooms/{room_id}/state/{event_type}",
+    "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/",
+    "/_matrix/client/v3/rooms/{room_id}/state/{event_type}/{state_key}",
+];
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
+pub(super) async fn put(
+    session: Session,
+    State(actions): State<RoomActions>,
+    State(limits): State<Arc<RoomLimits>>,
+    Args(request): Args<send_state_event::v3::Request>,
+) -> Result<Reply<send_state_event::v3::Response>, ApiError> {
+    limits.messages.check(session.user)?;
+    let content = Box::<str>::from(request.body.into_json());
+    let intent = Intent::state(request.event_type.to_string(), request.state_key, content);
+    let sent = actions.send_state(&request.room_id, Sender::from(&session), intent).await;
+    Ok(Reply(send_state_event::v3::Response::new(sent.map_err(send_error)?)))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
+pub(super) async fn get(
+    session: Session,
+    State(actions): State<RoomActions>,
+    Args(request): Args<get_state_event_for_key::v3::Request>,
+) -> Result<Reply<get_state_event_for_key::v3::Response>, ApiError> {
+    let room = find(&actions, &request.room_id).await?;
+    let event_type = request.event_type.to_string();
+    let slot = (&*event_type, &*request.state_key);
+    let seen = actions.rooms().find_seen_state_event(&room, session.user, slot).await;
+    let event = seen
+        .map_err(ApiError::internal)?
+        .ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?
+        .ok_or_else(|| ApiError::not_found("There is no such state"))?;
+    let json = if request.format == StateEventFormat::Event {
+        let rendered = actions.rooms().render(&room, &[event], &viewer(&session), RoomId::Included).await;
+        rendered
+            .map_err(ApiError::internal)?
+            .pop()
+            .ok_or_else(|| ApiError::not_found("There is no such state"))?
+    } else {
+        visible_content(&room, &event).map_err(ApiError::internal)?
+    };
+    Ok(Reply(get_state_event_for_key::v3::Response::new(json)))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/state`
+pub(super) async fn get_all(
+    session: Session,
+    State(actions): State<RoomActions>,
+    Args(request): Args<get_state_events::v3::Request>,
+) -> Result<Reply<get_state_events::v3::Response>, ApiError> {
+    let room = find(&actions, &request.room_id).await?;
+    let seen = actions.rooms().list_seen_state(&room, session.user).await.map_err(ApiError::internal)?;
+    let events = seen.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?;
+    let rendered = actions.rooms().render(&room, &events, &viewer(&session), RoomId::Included).await;
+    let events = rendered.map_err(ApiError::internal)?.into_iter().map(Raw::from_json).collect();
+    Ok(Reply(get_state_events::v3::Response::new(events)))
+}
+
+async fn find(actions: &RoomActions, room_id: &ruma::RoomId) -> Result<Arc<Room>, ApiError> {
+    let room = actions.rooms().find(room_id).await.map_err(ApiError::internal)?;
+    room.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))
+}
+
+fn viewer(session: &Session) -> Viewer<'_> {
+    Viewer { user: session.user, user_id: &session.user_id, device: Some(session.device) }
+}
