@@ -11,6 +11,7 @@ mod client_api;
 pub mod config;
 pub mod database;
 pub mod health;
+mod jobs;
 pub mod listener;
 pub mod postgres;
 pub mod shutdown;

@@ -111,6 +111,18 @@ impl Reader {
         Ok(changed.into_iter().map(RoomNid).collect())
     }
 
+    /// Rooms with numbers above one, in order: for jobs that go through all of them piece by piece.
+    pub async fn list_room_nids(&mut self, after: RoomNid, limit: i64) -> Result<Vec<RoomNid>> {
+        let rooms = sqlx::query_scalar!(
+            "SELECT room_nid FROM rooms WHERE room_nid > $1 ORDER BY room_nid LIMIT $2",
+            after.0,
+            limit
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rooms.into_iter().map(RoomNid).collect())
+    }
+
     /// The rooms listed in the directory, in the order of their numbers.
     pub async fn list_published_rooms(&mut self) -> Result<Vec<RoomNid>> {
         let rooms = sqlx::query_scalar!("SELECT room_nid FROM rooms WHERE is_published ORDER BY room_nid")

@@ -114,10 +114,8 @@ impl Txn {
              WHERE g.room_nid = $1
                AND NOT EXISTS (SELECT FROM state_groups child WHERE child.parent = g.state_group)
                AND NOT EXISTS (SELECT FROM room_heads h WHERE h.state_group = g.state_group)
-               AND NOT EXISTS (
-                 SELECT FROM events e
-                 WHERE e.room_nid = $1 AND g.state_group IN (e.state_before, e.state_after)
-               )",
+               AND NOT EXISTS (SELECT FROM events e WHERE e.room_nid = $1 AND e.state_before = g.state_group)
+               AND NOT EXISTS (SELECT FROM events e WHERE e.room_nid = $1 AND e.state_after = g.state_group)",
             room.0
         )
         .execute(self.conn())

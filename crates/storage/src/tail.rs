@@ -286,3 +286,16 @@ impl crate::Reader {
         Ok(rows.into_iter().map(|row| (EventNid(row.redaction), EventNid(row.event_nid))).collect())
     }
 }
+
+impl crate::Txn {
+    /// Deletes entries of the log except for the newest `keep`. Returns how many went.
+    ///
+    /// What they told of stays: each kind of change keeps its position in its own table. Only followers need the entries.
+    pub async fn prune_log(&mut self, keep: i64) -> Result<u64> {
+        let done =
+            sqlx::query!("DELETE FROM log WHERE position <= (SELECT position FROM log_head) - $1", keep)
+                .execute(self.conn())
+                .await?;
+        Ok(done.rows_affected())
+    }
+}

@@ -13,7 +13,7 @@ use metrics::{describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
 use super::{Foundation, accounts, profiles::AccountProfiles};
-use crate::client_api::RoomLimits;
+use crate::{client_api::RoomLimits, jobs};
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
@@ -51,6 +51,7 @@ impl Services {
 
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
+        jobs::start(&foundation.tasks, store);
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
         foundation.on_reload({

@@ -1,0 +1,78 @@
+//! Work that comes round by itself. Each job holds a lease, so that one replica does it; when that replica dies, another
+//! takes over after the lease has lapsed.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use hs_model::ids::RoomNid;
+use hs_storage::Store;
+use rand::RngExt as _;
+
+use crate::tasks::Tasks;
+
+/// How often the jobs come round. A day's worth of what they clear away does no harm.
+const INTERVAL: Duration = Duration::from_hours(24);
+/// How many entries of the log are kept for followers that lag behind.
+const KEPT_LOG_ENTRIES: i64 = 1_000_000;
+/// How long the job may take for one batch of rooms before another replica thinks that its holder has died.
+const LEASE: Duration = Duration::from_mins(10);
+/// How many rooms are read at once.
+const ROOMS_PER_BATCH: i64 = 100;
+
+/// Starts all jobs.
+pub(crate) fn start(tasks: &Tasks, store: &Store) {
+    let store = store.clone();
+    tasks.supervise("housekeeping", move || {
+        let store = store.clone();
+        async move {
+            loop {
+                // Replicas that start together do not all ask at the same moment.
+                let spread = rand::rng().random_range(0.5..1.0);
+                tokio::time::sleep(INTERVAL.mul_f64(spread)).await;
+                collect_state_groups(&store).await?;
+                prune_log(&store).await?;
+            }
+            #[expect(unreachable_code, reason = "tells the type of the loop that never ends")]
+            Ok::<(), anyhow::Error>(())
+        }
+    });
+}
+
+/// Deletes state groups that nothing refers to, room by room. Returns how many went.
+async fn collect_state_groups(store: &Store) -> Result<u64> {
+    const NAME: &str = "state-group-collection";
+    let holder = format!("{:016x}", rand::rng().random::<u64>());
+    let mut deleted = 0;
+    let mut after = RoomNid(0);
+    loop {
+        let mut txn = store.begin().await?;
+        let is_ours = txn.acquire_lease(NAME, &holder, LEASE).await?;
+        txn.commit().await?;
+        if !is_ours {
+            return Ok(deleted);
+        }
+        let rooms = store.reader().await?.list_room_nids(after, ROOMS_PER_BATCH).await?;
+        let Some(last) = rooms.last() else { break };
+        after = *last;
+        for room in rooms {
+            // One short transaction for each room: nobody waits for the job.
+            let mut txn = store.begin().await?;
+            deleted += txn.delete_unused_state_groups(room).await?;
+            txn.commit().await?;
+        }
+    }
+    let mut txn = store.begin().await?;
+    txn.release_lease(NAME, &holder).await?;
+    txn.commit().await?;
+    tracing::info!(deleted, "collected unused state groups");
+    Ok(deleted)
+}
+
+/// Shortens the log. Two replicas doing so at once do no harm.
+async fn prune_log(store: &Store) -> Result<()> {
+    let mut txn = store.begin().await?;
+    let deleted = txn.prune_log(KEPT_LOG_ENTRIES).await?;
+    txn.commit().await?;
+    tracing::info!(deleted, "pruned the log");
+    Ok(())
+}
