@@ -108,6 +108,8 @@ mod tests {
             user: Some(user),
             subject: None,
             event: None,
+            is_local: true,
+            change: None,
         };
         cache.apply(&[entry]).await;
     }
