@@ -1,0 +1,169 @@
+//! `cargo xtask test`: everything that has to hold before a change goes in.
+//!
+//! The workspace is compiled twice, once by clippy and once for the tests, always as a whole: choosing packages would
+//! choose other features of their dependencies, and compile those again. The test programs are then run from here.
+
+mod binaries;
+mod report;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Result, bail};
+
+use self::{
+    binaries::{Binaries, TestBinary},
+    report::Report,
+};
+use crate::{
+    command::{cargo, run as run_command},
+    config_example, dependencies, prepare, tidy,
+    workspace::Workspace,
+};
+
+/// Packages whose tests need no database.
+const WITHOUT_DATABASE: [&str; 5] = ["hs-model", "hs-room-rules", "hs-http", "bench", "xtask"];
+
+/// The package with the black-box cases.
+const BLACK_BOX: &str = "sytest-like";
+
+/// Black-box cases that kill servers: they take long, and run by themselves.
+const CRASH_CASES: &str = "crash::";
+
+/// Programs that drive real clients, when there are any.
+const CLIENTS: &str = "sytest-like/clients/run";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suite {
+    Lint,
+    Unit,
+    Db,
+    Conformance,
+    Crash,
+    Clients,
+    Doc,
+}
+
+impl Suite {
+    /// In the order in which they run: what fails fast comes first.
+    const ALL: [(&'static str, Self); 7] = [
+        ("lint", Self::Lint),
+        ("unit", Self::Unit),
+        ("db", Self::Db),
+        ("conformance", Self::Conformance),
+        ("crash", Self::Crash),
+        ("clients", Self::Clients),
+        ("doc", Self::Doc),
+    ];
+}
+
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let (suite, rest) = match arguments {
+        [name, rest @ ..] if !name.starts_with('-') => {
+            let Some((_, suite)) = Suite::ALL.iter().find(|(known, _)| known == name) else {
+                let known: Vec<_> = Suite::ALL.iter().map(|(name, _)| *name).collect();
+                bail!("there is no suite `{name}`, only {}", known.join(", "));
+            };
+            (Some(*suite), rest)
+        }
+        rest => (None, rest),
+    };
+    if rest.contains(&"--against") {
+        return against(rest);
+    }
+    let workspace = Workspace::load()?;
+    let mut report = Report::default();
+    let wants = |one: Suite| suite.is_none_or(|suite| suite == one);
+    if wants(Suite::Lint) {
+        lint(&mut report);
+    }
+    if suite.is_none_or(|suite| !matches!(suite, Suite::Lint | Suite::Doc)) {
+        run_suites(&mut report, &workspace, wants, rest)?;
+    }
+    if wants(Suite::Doc) {
+        report.step("documentation", || {
+            run_command(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+        });
+    }
+    report.finish()
+}
+
+/// The black-box cases against another server; the suite knows how.
+fn against(arguments: &[&str]) -> Result<()> {
+    run_command(
+        cargo().args(["run", "--quiet", "-p", BLACK_BOX, "--bin", "conformance", "--"]).args(arguments),
+    )
+}
+
+fn lint(report: &mut Report) {
+    report.step("formatting", || run_command(cargo().args(["fmt", "--all", "--check"])));
+    report.step("tidiness", tidy::check);
+    report.step("dependencies", dependencies::check);
+    report.step("clippy, and the query data", || {
+        let mut clippy = cargo();
+        clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+        prepare::check_with(&mut clippy)
+    });
+}
+
+fn run_suites(
+    report: &mut Report,
+    workspace: &Workspace,
+    wants: impl Fn(Suite) -> bool,
+    filters: &[&str],
+) -> Result<()> {
+    let mut built = None;
+    report.step("build", || {
+        built = Some(Binaries::build(workspace)?);
+        Ok(())
+    });
+    // Without programs there is nothing to run, and the report says why.
+    let Some(binaries) = built else { return report.finish() };
+    let kith = binaries.kith.clone();
+    if wants(Suite::Lint) {
+        report.step("config.example.toml", || config_example::check_with(&kith));
+    }
+    for binary in &binaries.tests {
+        let suite = match binary.package.as_str() {
+            BLACK_BOX if binary.is_integration => continue,
+            package if WITHOUT_DATABASE.contains(&package) => Suite::Unit,
+            "homeserver" | BLACK_BOX if !binary.is_integration => Suite::Unit,
+            _ => Suite::Db,
+        };
+        if wants(suite) {
+            report.tests(&binary.name(), &mut binary.command(&kith, filters));
+        }
+    }
+    for binary in binaries.tests.iter().filter(|binary| binary.package == BLACK_BOX && binary.is_integration)
+    {
+        if wants(Suite::Conformance) {
+            let mut command = binary.command(&kith, filters);
+            report.tests("conformance", command.args(["--skip", CRASH_CASES]));
+        }
+        if wants(Suite::Crash) {
+            let crash_only = if filters.is_empty() { vec![CRASH_CASES] } else { filters.to_vec() };
+            report.tests("crash", &mut binary.command(&kith, &crash_only));
+        }
+    }
+    let clients = workspace.root.join(CLIENTS);
+    if wants(Suite::Clients) && clients.exists() {
+        report.step("clients", || run_clients(&clients, &kith, filters));
+    }
+    Ok(())
+}
+
+fn run_clients(program: &Path, kith: &PathBuf, filters: &[&str]) -> Result<()> {
+    run_command(Command::new(program).args(filters).env("KITH_BIN", kith))
+}
+
+impl TestBinary {
+    fn command(&self, kith: &Path, filters: &[&str]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.current_dir(&self.directory).args(filters);
+        // What cargo sets for the tests it runs.
+        command.env("CARGO_MANIFEST_DIR", &self.directory).env("KITH_BIN", kith);
+        command
+    }
+}
