@@ -2,12 +2,15 @@
 
 mod check;
 mod failure;
+mod output;
+mod password;
+mod user;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::failure::Failure;
+use self::{failure::Failure, user::UserCommand};
 use crate::{
     config::{self, Config, ConfigError, LogFormat, Logging, Source},
     database::{Access, Database},
@@ -48,6 +51,9 @@ enum Command {
     Migrate,
     /// Check configuration, database, keys, clock, ports, DNS and well-known: each line says ok or what to do.
     Check,
+    /// Make and change accounts.
+    #[command(subcommand)]
+    User(UserCommand),
     /// Print the version.
     Version,
 }
@@ -62,15 +68,15 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the output of a command")]
 fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     // For requests that we make ourselves. Only fails if done before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match arguments.command {
-        Command::GenerateConfig => print!("{}", config::example::example()),
-        Command::Version => println!("kith {}", env!("CARGO_PKG_VERSION")),
+        Command::GenerateConfig => output::line(config::example::example().trim_end()),
+        Command::Version => output::line(format!("kith {}", env!("CARGO_PKG_VERSION"))),
         Command::Serve => serve(config_source(arguments.config))?,
         Command::Migrate => block_on(migrate(config_source(arguments.config)))??,
+        Command::User(command) => block_on(user::run(config_source(arguments.config), command))??,
         Command::Check => return block_on(check::run(config_source(arguments.config)))?,
     }
     Ok(ExitCode::SUCCESS)
@@ -111,7 +117,6 @@ fn init_command_logging(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the output of a command")]
 async fn migrate(source: Source) -> Result<(), Failure> {
     let config = load_config(&source)?;
     init_command_logging(&config)?;
@@ -119,6 +124,6 @@ async fn migrate(source: Source) -> Result<(), Failure> {
     let outcome = database.prepare(&config).await;
     database.close().await;
     outcome?;
-    println!("The database is up to date.");
+    output::line("The database is up to date.");
     Ok(())
 }

@@ -4,7 +4,7 @@ mod network;
 
 use std::{fmt, fs, process::ExitCode};
 
-use super::{Failure, init_command_logging, load_config};
+use super::{Failure, init_command_logging, load_config, output};
 use crate::{
     config::{Bind, Config, Source},
     database::{Access, Database, postgres_options, without_password},
@@ -73,10 +73,9 @@ pub(super) async fn run(source: Source) -> Result<ExitCode, Failure> {
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[expect(clippy::print_stdout, reason = "the output of a command")]
 fn print(findings: &[Finding]) -> bool {
     for finding in findings {
-        println!("{finding}");
+        output::line(finding);
     }
     findings.iter().all(|finding| finding.status != Status::Bad)
 }

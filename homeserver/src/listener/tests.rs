@@ -139,3 +139,67 @@ async fn missing_certificate_is_named() {
 
     assert!(error.to_string().contains("/nonexistent/c.pem"), "{error}");
 }
+
+mod tls {
+    use std::{path::PathBuf, sync::Arc};
+
+    use rustls::{
+        ClientConfig, RootCertStore,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    };
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    fn fixture(name: &str) -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/listener/fixtures").join(name)
+    }
+
+    /// A client that trusts only the certificate of this name.
+    fn connector(trusted: &str) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(fixture(trusted)).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    async fn fetch(address: SocketAddr, trusted: &str) -> std::io::Result<String> {
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = connector(trusted).connect(name, stream).await?;
+        Ok(exchange(stream, REQUEST).await)
+    }
+
+    #[tokio::test]
+    async fn certificate_is_replaced_without_a_restart() {
+        let directory = std::env::temp_dir().join(format!("kith-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let files = Tls { certificate: directory.join("cert.pem"), key: directory.join("key.pem") };
+        let install = |name: &str| {
+            std::fs::copy(fixture(&format!("{name}.pem")), &files.certificate).unwrap();
+            std::fs::copy(fixture(&format!("{name}.key")), &files.key).unwrap();
+        };
+        install("one");
+        let bind = Bind::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let bound = Bound::new(&bind, Some(&files)).await.unwrap();
+        let address = bound.socket.tcp_address().unwrap();
+        let mut server = HttpServer::new(&http());
+        server.serve(bound, Router::new().route("/", get(async || "hello")));
+        assert!(fetch(address, "one.pem").await.unwrap().ends_with("hello"));
+
+        install("two");
+        server.reload_certificates();
+
+        assert!(fetch(address, "two.pem").await.unwrap().ends_with("hello"));
+        assert!(fetch(address, "one.pem").await.is_err());
+        // One that cannot be used leaves the last good one in place.
+        std::fs::write(&files.certificate, "nonsense").unwrap();
+        server.reload_certificates();
+        assert!(fetch(address, "two.pem").await.unwrap().ends_with("hello"));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
