@@ -36,7 +36,7 @@ pub(super) async fn run(foundation: &Foundation, accounts: &Arc<Accounts>) -> an
         }
     });
     if let Some(token) = accounts.first_run_token().await.context("cannot look for accounts")? {
-        tracing::warn!(
+        tracing::info!(
             token,
             "there is no administrator yet: register with this token to become one, or run `kith user create --admin`"
         );
