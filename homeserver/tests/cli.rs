@@ -107,12 +107,8 @@ fn accounts_are_made_and_changed_without_a_running_server() {
 
     let made = place.run(&["user", "create", "--admin", "--generate", "alice"]);
     let again = place.run(&["user", "create", "--no-password", "alice"]);
-    let mut piped = place
-        .kith(&["user", "create", "bob"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut piped =
+        place.kith(&["user", "create", "bob"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     piped.stdin.take().unwrap().write_all(b"correct horse\n").unwrap();
     let piped = piped.wait_with_output().unwrap();
     let closed = place.run(&["user", "deactivate", "bob"]);

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::{
+    body::{Body, HttpBody as _},
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::IgnoredAny;
@@ -16,8 +21,30 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// the limit here leaves room for the layers around it.
 const MAX_JSON_DEPTH: usize = 100;
 
+/// A body announced no larger than this is read before its handler is called.
+const PREFETCHED_BYTES: u64 = 64 * 1024;
+
+/// Reads small bodies at once, whatever becomes of the request.
+///
+/// A connection whose request was answered without reading its body has to be closed, and a client that sends its next
+/// request at that moment sees it fail.
+pub async fn prefetch_layer(request: Request, next: Next) -> Response {
+    let announced = request.body().size_hint().exact().unwrap_or(u64::MAX);
+    if announced == 0 || announced > PREFETCHED_BYTES {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match read(body, PREFETCHED_BYTES as usize).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(error) => error.into_response(),
+    }
+}
+
 /// Reads a body of at most `max_bytes`.
 pub(crate) async fn read(body: Body, max_bytes: usize) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > max_bytes as u64 {
+        return Err(ApiError::too_large(format!("The request body is larger than {max_bytes} bytes")));
+    }
     let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, max_bytes).collect()).await;
     match collected {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),

@@ -7,7 +7,7 @@
 //! Invariants: nothing here knows an endpoint, a user or the database; whatever a client sends ends as a value or as
 //! a 4xx answer, never as a panic or a 500.
 
-mod body;
+pub mod body;
 pub mod client_ip;
 pub mod cors;
 pub mod error;

@@ -15,6 +15,7 @@ use hs_model::{
 };
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, RoomVersionId};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::{Store, error::StorageError};
 
@@ -192,10 +193,20 @@ impl Appender {
 }
 
 impl AppendWorker {
-    /// Works until every [`Appender`] is gone and the queue is empty.
-    pub async fn run(mut self) {
+    /// Works until `stop` is cancelled or every [`Appender`] is gone; finishes what is in the queue.
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::with_capacity(MAX_UNITS);
-        while self.queue.recv_many(&mut batch, MAX_UNITS).await > 0 {
+        loop {
+            let count = tokio::select! {
+                count = self.queue.recv_many(&mut batch, MAX_UNITS) => count,
+                () = stop.cancelled(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    continue;
+                }
+            };
+            if count == 0 {
+                return;
+            }
             self.write(std::mem::take(&mut batch)).await;
         }
     }

@@ -8,6 +8,7 @@ use hs_model::{
     stream::Position,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Store, Txn,
@@ -82,10 +83,20 @@ impl EphemeralWriter {
 }
 
 impl EphemeralWorker {
-    /// Works until every [`EphemeralWriter`] is gone and the queue is empty.
-    pub async fn run(mut self) {
+    /// Works until `stop` is cancelled or every [`EphemeralWriter`] is gone; finishes what is in the queue.
+    pub async fn run(mut self, stop: CancellationToken) {
         let mut waiting = Vec::with_capacity(MAX_WRITES);
-        while self.queue.recv_many(&mut waiting, MAX_WRITES).await > 0 {
+        loop {
+            let count = tokio::select! {
+                count = self.queue.recv_many(&mut waiting, MAX_WRITES) => count,
+                () = stop.cancelled(), if !self.queue.is_closed() => {
+                    self.queue.close();
+                    continue;
+                }
+            };
+            if count == 0 {
+                return;
+            }
             let mut batch = Batch::default();
             for (write, reply) in waiting.drain(..) {
                 batch.add(write, reply);

@@ -8,6 +8,7 @@ use hs_rooms::{Rooms, RoomsOptions};
 use hs_storage::{Store, append::appender, tail::LogApplier};
 use ruma::{OwnedServerName, RoomVersionId};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::TestDb;
 
@@ -53,7 +54,7 @@ impl TestServer {
         let followed = store.clone();
         let tasks = vec![
             tokio::spawn(async move { followed.tail().run(&followed).await }),
-            tokio::spawn(worker.run()),
+            tokio::spawn(worker.run(CancellationToken::new())),
         ];
         Self { store, rooms, tasks }
     }

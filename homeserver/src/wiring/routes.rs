@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::{Router, middleware, response::IntoResponse, routing::get};
 use hs_http::{
+    body,
     client_ip::{self, TrustedProxies},
     cors, fallback, request_id,
 };
@@ -67,6 +68,7 @@ impl Apis {
         router
             .fallback(fallback::unknown_route)
             .method_not_allowed_fallback(fallback::wrong_method)
+            .layer(middleware::from_fn(body::prefetch_layer))
             .layer(middleware::from_fn(fallback::catch_panic))
             .layer(middleware::from_fn(measure))
             .layer(middleware::from_fn(cors::layer))

@@ -79,7 +79,7 @@ impl Services {
 
 fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
     let (appender, worker) = appender(foundation.store.clone());
-    foundation.tasks.spawn("event writer", worker.run());
+    foundation.tasks.spawn("event writer", worker.run(foundation.tasks.stop_token()));
     let config = &foundation.config;
     let options = RoomsOptions {
         default_version: config.rooms.default_version.clone(),
@@ -90,7 +90,7 @@ fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
 
 fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>) -> Ephemeral {
     let (writer, worker) = ephemeral_writer(foundation.store.clone());
-    foundation.tasks.spawn("ephemeral writer", worker.run());
+    foundation.tasks.spawn("ephemeral writer", worker.run(foundation.tasks.stop_token()));
     let options = EphemeralOptions {
         replica: rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect::<String>().into(),
         presence: PresenceOptions { is_enabled: true },
