@@ -13,7 +13,8 @@ use hs_storage::{
     ephemeral::{EphemeralWrite, EphemeralWriteError},
     receipts::{NewReceipt, ReceiptRow, ReceiptTarget, ReceiptType},
 };
-use ruma::{EventId, UserId};
+use ruma::{EventId, OwnedEventId, UserId};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use recent::RecentReceipts;
 
@@ -21,6 +22,15 @@ use crate::Ephemeral;
 
 /// The thread id for what belongs to no thread.
 const MAIN_TIMELINE: &str = "main";
+
+/// The account data type of the fully-read marker.
+const FULLY_READ: &str = "m.fully_read";
+
+/// <https://spec.matrix.org/v1.19/client-server-api/#mfully_read>
+#[derive(Debug, Serialize, Deserialize)]
+struct FullyRead {
+    event_id: OwnedEventId,
+}
 
 /// A user says how far they have read.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +97,30 @@ impl Ephemeral {
         };
         self.inner.writer.write(EphemeralWrite::Receipt(receipt)).await?;
         self.note_active(request.user);
+        Ok(())
+    }
+
+    /// Moves a user's fully-read marker to an event of the room, unless it stands further ahead.
+    pub async fn set_fully_read(
+        &self,
+        room: RoomNid,
+        user: UserNid,
+        event_id: &EventId,
+    ) -> Result<(), ReceiptError> {
+        let target = self.find_target(room, event_id).await?.ok_or(ReceiptError::UnknownEvent)?;
+        let mut txn = self.inner.store.begin().await?;
+        let marker = txn.find_account_data(user, Some(room), FULLY_READ).await?;
+        let marker = marker.and_then(|content| serde_json::from_str::<FullyRead>(&content).ok());
+        if let Some(marker) = marker {
+            let known = txn.find_receipt_target(&marker.event_id).await?;
+            if known.is_some_and(|known| known.position >= target.position) {
+                return Ok(());
+            }
+        }
+        let content = serde_json::to_string(&FullyRead { event_id: event_id.to_owned() });
+        let content = content.expect("a string can be written as JSON");
+        txn.upsert_account_data(user, Some(room), FULLY_READ, &content).await?;
+        txn.commit().await?;
         Ok(())
     }
 

@@ -152,7 +152,8 @@ impl Reader {
         rows.into_iter().map(Row::into_record).collect()
     }
 
-    /// The presence of everybody that changed after one position and up to another, in order.
+    /// The presence of everybody that changed after one position and up to another, in order. Who asks from the start takes
+    /// everybody for offline anyway, and is told only of the others.
     pub async fn list_presence_changes(
         &mut self,
         after: Position,
@@ -163,7 +164,7 @@ impl Reader {
             "SELECT user_nid, user_id, presence, status_msg, last_active_at, currently_active, stream_position
              FROM presence
              JOIN users USING (user_nid)
-             WHERE stream_position > $1 AND stream_position <= $2
+             WHERE stream_position > $1 AND stream_position <= $2 AND (presence <> 0 OR $1 > 0)
              ORDER BY stream_position",
             after.0,
             up_to.0
