@@ -17,6 +17,7 @@ mod knock;
 mod limits;
 mod login;
 mod logout;
+mod presence;
 mod profile;
 mod refresh;
 mod register;
@@ -140,6 +141,8 @@ fn user_routes() -> Router<ClientState> {
     let options = RouteOptions::default();
     let opaque = RouteOptions::OPAQUE_JSON;
     Router::new()
+        .ruma_route(presence::get)
+        .ruma_route(presence::put)
         .ruma_route(profile::get)
         .route_like::<spec::profile::get_profile_field::v3::Request, _, _>(options, profile::get_field)
         .route_like::<spec::profile::set_profile_field::v3::Request, _, _>(options, profile::put_field)

@@ -70,6 +70,17 @@ pub enum PresenceError {
     Storage(#[from] EphemeralWriteError),
 }
 
+/// Why somebody's presence is not told.
+#[derive(Debug, thiserror::Error)]
+pub enum FindPresenceError {
+    /// The viewer shares no room with the user, if there is one at all.
+    #[error("no room is shared with this user")]
+    NotAllowed,
+    /// The database failed.
+    #[error("the presence could not be looked up")]
+    Storage(#[from] StorageError),
+}
+
 /// A device waits for news: while this value lives, its user is connected.
 #[derive(Debug)]
 #[must_use = "the user counts as connected while this value lives"]
@@ -151,6 +162,22 @@ impl Ephemeral {
     /// The presence of a user as it is now; `None` when they never had any.
     pub async fn find_presence(&self, user: UserNid) -> Result<Option<PresenceRow>, StorageError> {
         Ok(self.list_presence(&[user]).await?.remove(&user))
+    }
+
+    /// The presence of a user as another user may see it, who must share a room with them; `None` when they never had any.
+    pub async fn find_presence_for(
+        &self,
+        viewer: UserNid,
+        user_id: &UserId,
+    ) -> Result<Option<PresenceRow>, FindPresenceError> {
+        let user = self.inner.store.find_user(user_id).await?.ok_or(FindPresenceError::NotAllowed)?;
+        if user != viewer {
+            let sharing = self.inner.store.reader().await?.list_users_sharing_room(viewer, &[user]).await?;
+            if sharing.is_empty() {
+                return Err(FindPresenceError::NotAllowed);
+            }
+        }
+        Ok(self.find_presence(user).await?)
     }
 
     /// The presence of users as it is now. Those who never had any are missing.

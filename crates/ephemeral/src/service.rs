@@ -162,7 +162,11 @@ impl Ephemeral {
                     self.apply_presence(row.clone(), false);
                 }
             }
-            (None, LogKind::Event, Some(room), _) if entry.is_local => {
+            (None, LogKind::Event, Some(room), Some(sender)) if entry.is_local => {
+                // What has a transaction id, a client has sent by itself.
+                if entry.event.as_ref().is_some_and(|event| event.transaction.is_some()) {
+                    self.note_active(sender);
+                }
                 self.stop_typing_of_leaver(room, entry);
             }
             _ => {}

@@ -174,23 +174,6 @@ impl Reader {
         rows.into_iter().map(Row::into_record).collect()
     }
 
-    /// Whether two users are in a room together.
-    pub async fn share_room(&mut self, one: UserNid, other: UserNid) -> Result<bool> {
-        let shared = sqlx::query_scalar!(
-            r#"SELECT EXISTS (
-                 SELECT FROM memberships a
-                 JOIN memberships b USING (room_nid)
-                 WHERE a.user_nid = $1 AND b.user_nid = $2 AND a.membership = $3 AND b.membership = $3
-               ) AS "shared!""#,
-            one.0,
-            other.0,
-            hs_model::membership::Membership::Join.code()
-        )
-        .fetch_one(self.conn())
-        .await?;
-        Ok(shared)
-    }
-
     /// Those whose stored presence is not what the holds say: what a replica that died, or two replicas that wrote at the
     /// same moment, have left behind.
     pub async fn list_unsettled_presence(&mut self) -> Result<Vec<(UserNid, OwnedUserId)>> {

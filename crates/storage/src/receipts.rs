@@ -34,7 +34,8 @@ impl ReceiptType {
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
+    /// The inverse of [`as_str`](Self::as_str).
+    pub fn parse(name: &str) -> Option<Self> {
         [Self::Read, Self::ReadPrivate].into_iter().find(|receipt_type| receipt_type.as_str() == name)
     }
 }

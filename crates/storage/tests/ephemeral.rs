@@ -36,7 +36,7 @@ impl Replica {
         let (writer, worker) = ephemeral_writer(store.clone());
         let tasks = vec![
             tokio::spawn(async move { followed.tail().run(&followed).await }),
-            tokio::spawn(worker.run()),
+            tokio::spawn(worker.run(tokio_util::sync::CancellationToken::new())),
         ];
         Self { store, writer, tasks }
     }
@@ -225,7 +225,7 @@ async fn changes_of_the_same_thing_in_a_batch_become_one() {
     });
     drop(writer);
     // All are in the queue when the worker starts, since what stands first is polled first.
-    let (written, ()) = tokio::join!(join_all(writes), worker.run());
+    let (written, ()) = tokio::join!(join_all(writes), worker.run(tokio_util::sync::CancellationToken::new()));
 
     for written in written {
         assert_eq!(written.expect("a valid write").position, Some(Position(1)));

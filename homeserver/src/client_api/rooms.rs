@@ -2,22 +2,43 @@
 
 mod aliases;
 mod ban;
+mod context;
+mod event;
 mod forget;
 mod invite;
 mod join;
+mod joined_members;
 mod kick;
 mod leave;
+mod members;
+mod messages;
+mod read_markers;
+mod reading;
+mod receipt;
 mod redact;
+mod relations;
 mod send;
 mod state;
+mod threads;
+mod timestamp_to_event;
+mod typing;
 mod unban;
 mod upgrade;
 
+use std::sync::Arc;
+
 use axum::Router;
 use hs_http::{ApiError, RouteOptions, RouterExt};
+use hs_model::membership::Membership;
 use hs_room_rules::{build::BuildError, client_content::ContentError};
-use hs_rooms::{Sender, WriteError, actions::UnknownRoom, membership::MembershipError, send::SendError};
+use hs_rooms::{
+    Room, Rooms, Sender, WriteError, actions::UnknownRoom, membership::MembershipError, send::SendError,
+};
 use http::StatusCode;
+use ruma::{
+    RoomId,
+    api::client::{receipt::create_receipt, typing::create_typing_event},
+};
 
 use super::{ClientState, auth::Session};
 
@@ -35,19 +56,46 @@ pub(super) fn routes() -> Router<ClientState> {
         .ruma_route(join::post)
         .ruma_route(kick::post)
         .ruma_route(leave::post)
+        .ruma_route(read_markers::post)
+        .route_like::<create_receipt::v3::Request, _, _>(RouteOptions::default(), receipt::post)
         .ruma_route_with(opaque, redact::put)
         .ruma_route_with(opaque, send::put)
         .ruma_route(state::get_all)
         .ruma_route_at(state::PATHS, RouteOptions::default(), state::get)
         .ruma_route_at(state::PATHS, opaque, state::put)
+        .route_like::<create_typing_event::v3::Request, _, _>(RouteOptions::default(), typing::put)
         .ruma_route(unban::post)
         .ruma_route(upgrade::post)
+        .merge(reading_routes())
+}
+
+/// What reads rooms and changes nothing.
+fn reading_routes() -> Router<ClientState> {
+    Router::new()
+        .ruma_route(context::get)
+        .ruma_route(event::get)
+        .ruma_route(joined_members::get)
+        .ruma_route(members::get)
+        .ruma_route(messages::get)
+        .ruma_route(relations::get)
+        .ruma_route(relations::get_of_type)
+        .ruma_route(relations::get_of_event_type)
+        .ruma_route(threads::get)
+        .ruma_route(timestamp_to_event::get)
 }
 
 impl From<&Session> for Sender {
     fn from(session: &Session) -> Self {
         Self { nid: session.user, user_id: session.user_id.clone() }
     }
+}
+
+/// A room that the user is in.
+async fn joined_room(rooms: &Rooms, session: &Session, room_id: &RoomId) -> Result<Arc<Room>, ApiError> {
+    let outside = || ApiError::forbidden(NOT_IN_THE_ROOM);
+    let room = rooms.find(room_id).await.map_err(ApiError::internal)?.ok_or_else(outside)?;
+    let membership = rooms.membership(&room, session.user).await.map_err(ApiError::internal)?;
+    if membership == Some(Membership::Join) { Ok(room) } else { Err(outside()) }
 }
 
 /// Why an event was not written, for clients.

@@ -48,7 +48,7 @@ impl Replica {
                 presence: PresenceOptions { is_enabled: has_presence },
             };
             let clock = Arc::new(clock.clone());
-            made = Some((Ephemeral::new(store.clone(), writer, clock, options), tokio::spawn(worker.run())));
+            made = Some((Ephemeral::new(store.clone(), writer, clock, options), tokio::spawn(worker.run(tokio_util::sync::CancellationToken::new()))));
             Vec::new()
         })
         .await;

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use axum::extract::State;
 use hs_http::{ApiError, Args, Reply};
 use hs_rooms::{
-    Intent, Room, RoomActions, Sender,
-    client_event::{RoomId, Viewer, visible_content},
+    Intent, RoomActions, Sender,
+    client_event::{RoomId, visible_content},
 };
-use ruma::{
-    api::client::state::{
-        get_state_event_for_key::{self, v3::StateEventFormat},
-        get_state_events, send_state_event,
-    },
-    serde::Raw,
+use ruma::api::client::state::{
+    get_state_event_for_key::{self, v3::StateEventFormat},
+    get_state_events, send_state_event,
 };
 
-use super::{NOT_IN_THE_ROOM, send_error};
+use super::{
+    NOT_IN_THE_ROOM,
+    reading::{find_room, raw, viewer},
+    send_error,
+};
 use crate::client_api::{auth::Session, limits::RoomLimits};
 
 /// An empty state key may be left off, with the slash before it or without.
@@ -51,7 +52,7 @@ pub(super) async fn get(
     State(actions): State<RoomActions>,
     Args(request): Args<get_state_event_for_key::v3::Request>,
 ) -> Result<Reply<get_state_event_for_key::v3::Response>, ApiError> {
-    let room = find(&actions, &request.room_id).await?;
+    let room = find_room(actions.rooms(), &request.room_id).await?;
     let event_type = request.event_type.to_string();
     let slot = (&*event_type, &*request.state_key);
     let seen = actions.rooms().find_seen_state_event(&room, session.user, slot).await;
@@ -77,19 +78,9 @@ pub(super) async fn get_all(
     State(actions): State<RoomActions>,
     Args(request): Args<get_state_events::v3::Request>,
 ) -> Result<Reply<get_state_events::v3::Response>, ApiError> {
-    let room = find(&actions, &request.room_id).await?;
+    let room = find_room(actions.rooms(), &request.room_id).await?;
     let seen = actions.rooms().list_seen_state(&room, session.user).await.map_err(ApiError::internal)?;
     let events = seen.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?;
-    let rendered = actions.rooms().render(&room, &events, &viewer(&session), RoomId::Included).await;
-    let events = rendered.map_err(ApiError::internal)?.into_iter().map(Raw::from_json).collect();
-    Ok(Reply(get_state_events::v3::Response::new(events)))
-}
-
-async fn find(actions: &RoomActions, room_id: &ruma::RoomId) -> Result<Arc<Room>, ApiError> {
-    let room = actions.rooms().find(room_id).await.map_err(ApiError::internal)?;
-    room.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))
-}
-
-fn viewer(session: &Session) -> Viewer<'_> {
-    Viewer { user: session.user, user_id: &session.user_id, device: Some(session.device) }
+    let rendered = actions.rooms().render_state(&room, &events, &viewer(&session), RoomId::Included).await;
+    Ok(Reply(get_state_events::v3::Response::new(raw(rendered.map_err(ApiError::internal)?))))
 }
