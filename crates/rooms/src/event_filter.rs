@@ -5,7 +5,7 @@
 use hs_model::records::EventRecord;
 use ruma::RoomId;
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 /// A `RoomEventFilter`. Lists that are absent restrict nothing; an empty list of what is wanted wants nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -45,7 +45,9 @@ impl EventFilter {
     /// # Errors
     /// When it is not JSON, or a part of it has the wrong type.
     pub fn parse(json: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(json)
+        // By way of an object, since a list would be taken for the fields in order.
+        let object: Map<String, Value> = serde_json::from_str(json)?;
+        serde_json::from_value(Value::Object(object))
     }
 
     /// Whether events of a room are wanted.
