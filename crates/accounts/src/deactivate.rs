@@ -1,7 +1,7 @@
 //! Closing an account for good.
 
 use hs_model::ids::UserNid;
-use hs_storage::{StorageError, Txn, log::LogKind};
+use hs_storage::{StorageError, Txn, errands::ErrandKind, log::LogKind};
 use serde::Deserialize;
 
 use crate::{
@@ -31,8 +31,8 @@ struct Params {
 }
 
 impl Accounts {
-    /// One step of closing the account of the user: nobody can log in to it again, and nobody gets its name. The rooms
-    /// are left elsewhere.
+    /// One step of closing the account of the user: nobody can log in to it again, and nobody gets its name. That its
+    /// rooms are left is asked for, and done soon after.
     pub async fn deactivate(&self, session: &Session, body: UiaBody) -> Result<(), DeactivateError> {
         Params::deserialize(body.params()).map_err(|error| DeactivateError::Malformed(error.to_string()))?;
         let authorised =
@@ -57,6 +57,7 @@ impl Accounts {
         if !txn.deactivate_account(user, erase, self.clock.now_ms()).await? {
             return Ok(false);
         }
+        txn.request_room_errand(user, ErrandKind::Leave).await?;
         txn.delete_login_tokens(user).await?;
         txn.delete_all_devices(user, None).await?;
         if erase {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hs_model::ids::UserNid;
+use hs_storage::{StorageError, Txn, errands::ErrandKind};
 use ruma::{MxcUri, UserId};
 use serde_json::value::RawValue;
 
@@ -123,7 +124,7 @@ impl Accounts {
     }
 
     /// Sets a field of a user's profile. An empty name or picture is none. What rooms show of the user changes only
-    /// with the user's member events, which are sent elsewhere.
+    /// with the user's member events, which are sent soon after: that is asked for here.
     pub async fn set_profile_field(
         &self,
         user: UserNid,
@@ -147,6 +148,7 @@ impl Accounts {
         if Profile::new(fields).size_bytes() > MAX_PROFILE_BYTES {
             return Err(SetProfileFieldError::ProfileTooLarge);
         }
+        ask_to_show(&mut txn, user, key).await?;
         txn.upsert_profile_field(user, key, value.get()).await?;
         Ok(txn.commit().await?)
     }
@@ -155,9 +157,18 @@ impl Accounts {
     pub async fn delete_profile_field(&self, user: UserNid, key: &str) -> Result<(), SetProfileFieldError> {
         check_key(key)?;
         let mut txn = self.store.begin().await?;
+        ask_to_show(&mut txn, user, key).await?;
         txn.delete_profile_field(user, key).await?;
         Ok(txn.commit().await?)
     }
+}
+
+/// Has the member events of the user's rooms brought up to date, when the field is one that stands in them.
+async fn ask_to_show(txn: &mut Txn, user: UserNid, key: &str) -> Result<(), StorageError> {
+    if matches!(key, DISPLAYNAME | AVATAR_URL) {
+        txn.request_room_errand(user, ErrandKind::ShowProfile).await?;
+    }
+    Ok(())
 }
 
 /// Whether a profile may have a field of this name: one of the specification's or a namespaced identifier.

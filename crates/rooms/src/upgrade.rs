@@ -105,6 +105,7 @@ impl RoomActions {
         // From here on the new room stands; if the old one can not be closed, the user is told, and both go on.
         self.close(&old, &sender, &new).await?;
         self.move_names(&old, &new).await?;
+        self.settle_in(&new, &sender).await;
         Ok(new.room_id.clone())
     }
 

@@ -83,6 +83,7 @@ impl RoomActions {
                 content.into_intent(&sender.user_id)
             })
             .await?;
+            self.settle_in(&room, sender).await;
         }
         Ok(room.room_id.clone())
     }

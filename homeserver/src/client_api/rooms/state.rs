@@ -55,7 +55,7 @@ pub(super) async fn get(
     let room = find_room(actions.rooms(), &request.room_id).await?;
     let event_type = request.event_type.to_string();
     let slot = (&*event_type, &*request.state_key);
-    let seen = actions.rooms().find_seen_state_event(&room, session.user, slot).await;
+    let seen = actions.rooms().find_seen_state_event(&room, &viewer(&session), slot).await;
     let event = seen
         .map_err(ApiError::internal)?
         .ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?
@@ -79,7 +79,7 @@ pub(super) async fn get_all(
     Args(request): Args<get_state_events::v3::Request>,
 ) -> Result<Reply<get_state_events::v3::Response>, ApiError> {
     let room = find_room(actions.rooms(), &request.room_id).await?;
-    let seen = actions.rooms().list_seen_state(&room, session.user).await.map_err(ApiError::internal)?;
+    let seen = actions.rooms().list_seen_state(&room, &viewer(&session)).await.map_err(ApiError::internal)?;
     let events = seen.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?;
     let rendered = actions.rooms().render_state(&room, &events, &viewer(&session), RoomId::Included).await;
     Ok(Reply(get_state_events::v3::Response::new(raw(rendered.map_err(ApiError::internal)?))))
