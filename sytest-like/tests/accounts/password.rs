@@ -58,13 +58,13 @@ async fn other_sessions_are_kept_on_request() {
 async fn wrong_password_changes_nothing() {
     let server = Server::shared().await;
     let alice = server.register("alice").await;
-    let challenge = alice.post(PATH, json!({"new_password": "stolen"})).await.expect_status(401);
+    let challenge = alice.post(PATH, json!({"new_password": "stolen words"})).await.expect_status(401);
     let mut auth = alice.password_auth(challenge.str("session"));
     auth["password"] = json!("not it");
-    let answer = alice.post(PATH, json!({"new_password": "stolen", "auth": auth})).await;
+    let answer = alice.post(PATH, json!({"new_password": "stolen words", "auth": auth})).await;
     answer.expect_err(401, "M_FORBIDDEN").has("session", challenge["session"].clone());
     log_in_with(&alice, &alice.password).await.expect_ok();
-    log_in_with(&alice, "stolen").await.expect_err(403, "M_FORBIDDEN");
+    log_in_with(&alice, "stolen words").await.expect_err(403, "M_FORBIDDEN");
 }
 
 /// The new password is required.
@@ -112,6 +112,6 @@ async fn weak_passwords_are_refused() {
 #[tokio::test]
 async fn strangers_cannot_change_a_password() {
     let server = Server::shared().await;
-    let answer = server.post(PATH, json!({"new_password": "stolen"})).await;
+    let answer = server.post(PATH, json!({"new_password": "stolen words"})).await;
     assert_eq!(answer.status, 401, "{answer}");
 }

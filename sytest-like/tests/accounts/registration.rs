@@ -152,7 +152,9 @@ async fn names_outside_the_grammar_are_refused() {
     let server = Server::shared().await;
     for name in ["white space", "colon:", "at@sign", "ümlaut", "new\nline", "nul\u{0}", "emoji😀", "per%cent"]
     {
-        server.post("/v3/register", body(name)).await.expect_err(400, "M_INVALID_USERNAME");
+        let answer = server.post("/v3/register", body(name)).await;
+        // U+0000 may be refused before anybody looks what it stands in.
+        answer.expect_err_of(&[(400, "M_INVALID_USERNAME"), (400, "M_BAD_JSON")]);
     }
 }
 
@@ -284,7 +286,10 @@ async fn malformed_bodies_are_refused() {
     let server = Server::shared().await;
     let post = |body: &'static str| server.request(http::Method::POST, "/v3/register").body(body);
     post("{\"username\": ").await.expect_err(400, "M_NOT_JSON");
-    post("").await.expect_err_of(&[(400, "M_NOT_JSON"), (401, "")]);
+    let nothing = post("").await;
+    if nothing.status != 401 {
+        nothing.expect_err(400, "M_NOT_JSON");
+    }
     post("[]").await.expect_err_of(&[(400, "M_BAD_JSON"), (400, "M_NOT_JSON")]);
 }
 
