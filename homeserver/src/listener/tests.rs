@@ -167,7 +167,7 @@ mod tls {
         TlsConnector::from(Arc::new(config))
     }
 
-    async fn fetch(address: SocketAddr, trusted: &str) -> std::io::Result<String> {
+    async fn fetch(address: SocketAddr, trusted: &str) -> io::Result<String> {
         let stream = TcpStream::connect(address).await?;
         let name = ServerName::try_from("localhost").unwrap();
         let stream = connector(trusted).connect(name, stream).await?;
