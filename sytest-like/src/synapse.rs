@@ -80,10 +80,12 @@ fn configuration(place: &Place<'_>, options: &ServerOptions) -> Value {
         "registration_requires_token": options.registration == Registration::Token,
         "login_via_existing_session": {"enabled": true, "require_ui_auth": true, "token_timeout": "5m"},
         "allow_public_rooms_without_auth": false,
+        "room_list_publication_rules": [{"action": "allow"}],
         "enable_search": true,
         "user_directory": {"enabled": true, "search_all_users": true},
         "presence": {"enabled": true},
         "max_event_delay_duration": "24h",
+        "experimental_features": {"msc4222_enabled": true},
     });
     if let Some(secret) = &options.shared_secret {
         configuration["registration_shared_secret"] = json!(secret);

@@ -5,3 +5,5 @@ mod crash;
 mod hostile;
 mod operation;
 mod replicas;
+mod rooms;
+mod sync;
