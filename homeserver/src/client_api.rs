@@ -19,6 +19,7 @@ mod login;
 mod logout;
 mod presence;
 mod profile;
+mod public_rooms;
 mod refresh;
 mod register;
 mod rooms;
@@ -94,6 +95,8 @@ fn room_routes() -> Router<ClientState> {
         .ruma_route(join::post)
         .ruma_route(joined_rooms::get)
         .ruma_route(knock::post)
+        .ruma_route(public_rooms::get)
+        .ruma_route(public_rooms::post)
 }
 
 fn discovery_routes() -> Router<ClientState> {

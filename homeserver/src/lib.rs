@@ -10,6 +10,7 @@ pub mod cli;
 mod client_api;
 pub mod config;
 pub mod database;
+mod errands;
 pub mod health;
 mod jobs;
 pub mod listener;

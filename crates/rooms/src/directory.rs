@@ -1,5 +1,7 @@
 //! Which rooms are listed in the directory.
 
+mod public;
+
 use hs_storage::StorageError;
 use ruma::RoomId;
 
@@ -8,6 +10,8 @@ use crate::{
     actions::{FindRoomError, UnknownRoom},
     aliases::Asker,
 };
+
+pub use self::public::{PublicRoom, PublicRoomsPage, PublicRoomsQuery, PublicRoomsToken};
 
 /// Why a room was not listed, or not found in the directory.
 #[derive(Debug, thiserror::Error)]

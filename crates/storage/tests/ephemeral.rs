@@ -225,7 +225,8 @@ async fn changes_of_the_same_thing_in_a_batch_become_one() {
     });
     drop(writer);
     // All are in the queue when the worker starts, since what stands first is polled first.
-    let (written, ()) = tokio::join!(join_all(writes), worker.run(tokio_util::sync::CancellationToken::new()));
+    let (written, ()) =
+        tokio::join!(join_all(writes), worker.run(tokio_util::sync::CancellationToken::new()));
 
     for written in written {
         assert_eq!(written.expect("a valid write").position, Some(Position(1)));

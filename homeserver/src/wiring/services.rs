@@ -13,7 +13,7 @@ use metrics::{describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
 use super::{Foundation, accounts, profiles::AccountProfiles};
-use crate::{client_api::RoomLimits, jobs};
+use crate::{client_api::RoomLimits, errands, jobs};
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
@@ -47,12 +47,13 @@ impl Services {
             foundation.draining.clone(),
         );
         store.tail().register(sync.start());
+        let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
+        errands::start(&foundation.tasks, store, &actions);
         super::follow_log(foundation);
 
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
         jobs::start(&foundation.tasks, store);
-        let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
         foundation.on_reload({
             let room_limits = room_limits.clone();

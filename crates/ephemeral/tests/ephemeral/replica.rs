@@ -48,7 +48,10 @@ impl Replica {
                 presence: PresenceOptions { is_enabled: has_presence },
             };
             let clock = Arc::new(clock.clone());
-            made = Some((Ephemeral::new(store.clone(), writer, clock, options), tokio::spawn(worker.run(tokio_util::sync::CancellationToken::new()))));
+            made = Some((
+                Ephemeral::new(store.clone(), writer, clock, options),
+                tokio::spawn(worker.run(tokio_util::sync::CancellationToken::new())),
+            ));
             Vec::new()
         })
         .await;
