@@ -217,7 +217,7 @@ impl Plan<'_> {
 
     /// The users who get the same power as the creator.
     fn trusted_invitees(&self) -> &[OwnedUserId] {
-        if self.parameters.preset == Preset::TrustedPrivateChat { &self.parameters.invite } else { &[] }
+        if self.parameters.preset == Preset::TrustedPrivate { &self.parameters.invite } else { &[] }
     }
 
     /// Everything between the creator's join and the invites, in the order that the specification prescribes.

@@ -3,7 +3,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidstate>
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use hs_model::{ids::EventNid, records::EventRecord};
 use hs_storage::StorageError;
@@ -29,7 +29,7 @@ impl Rooms {
                 let mut reader = self.inner.store.reader().await?;
                 let before = left.state_before.unwrap_or(EMPTY);
                 let found = reader.find_state_slots(&[before], &slots).await?;
-                found.into_values().flat_map(|state| state.into_values()).next()
+                found.into_values().flat_map(HashMap::into_values).next()
             }
         };
         let Some(nid) = nid else { return Ok(Some(None)) };

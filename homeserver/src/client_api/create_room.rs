@@ -57,16 +57,16 @@ fn parameters(request: Request) -> Result<CreateRoom, ApiError> {
         _ => return Err(ApiError::invalid_param("`visibility` must be `public` or `private`")),
     };
     let preset = match request.preset {
-        Some(RoomPreset::PrivateChat) => Preset::PrivateChat,
-        Some(RoomPreset::TrustedPrivateChat) => Preset::TrustedPrivateChat,
-        Some(RoomPreset::PublicChat) => Preset::PublicChat,
+        Some(RoomPreset::PrivateChat) => Preset::Private,
+        Some(RoomPreset::TrustedPrivateChat) => Preset::TrustedPrivate,
+        Some(RoomPreset::PublicChat) => Preset::Public,
         Some(_) => {
             return Err(ApiError::invalid_param(
                 "`preset` must be `private_chat`, `trusted_private_chat` or `public_chat`",
             ));
         }
-        None if is_published => Preset::PublicChat,
-        None => Preset::PrivateChat,
+        None if is_published => Preset::Public,
+        None => Preset::Private,
     };
     let initial_state = request.initial_state.iter().map(initial_state).collect::<Result<_, _>>()?;
     Ok(CreateRoom {

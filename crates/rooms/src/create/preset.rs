@@ -5,21 +5,21 @@
 pub enum Preset {
     /// For those who are invited.
     #[default]
-    PrivateChat,
+    Private,
     /// For those who are invited, with the same power for all of them.
-    TrustedPrivateChat,
+    TrustedPrivate,
     /// For everybody.
-    PublicChat,
+    Public,
 }
 
 impl Preset {
     /// The state it brings.
     pub(super) fn state(self) -> [(&'static str, &'static str); 3] {
         let (join_rules, guest_access) = match self {
-            Self::PrivateChat | Self::TrustedPrivateChat => {
+            Self::Private | Self::TrustedPrivate => {
                 (r#"{"join_rule":"invite"}"#, r#"{"guest_access":"can_join"}"#)
             }
-            Self::PublicChat => (r#"{"join_rule":"public"}"#, r#"{"guest_access":"forbidden"}"#),
+            Self::Public => (r#"{"join_rule":"public"}"#, r#"{"guest_access":"forbidden"}"#),
         };
         [
             ("m.room.join_rules", join_rules),
@@ -32,8 +32,8 @@ impl Preset {
     /// is open anyway and inviting mostly serves to molest.
     pub(super) fn invite_level(self) -> i64 {
         match self {
-            Self::PrivateChat | Self::TrustedPrivateChat => 0,
-            Self::PublicChat => 50,
+            Self::Private | Self::TrustedPrivate => 0,
+            Self::Public => 50,
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use hs_model::membership::Membership;
 use ruma::UserId;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{Intent, ports::Profile};
 
 /// The content of a member event.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct MemberContent<'a> {
-    #[serde(serialize_with = "write_membership")]
     pub(crate) membership: Membership,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) displayname: Option<String>,
@@ -46,8 +45,4 @@ impl<'a> MemberContent<'a> {
         let content = serde_json::to_string(&self).expect("strings and booleans serialise");
         Intent::state("m.room.member", user_id.as_str(), content)
     }
-}
-
-fn write_membership<S: Serializer>(membership: &Membership, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(membership.as_str())
 }

@@ -48,9 +48,8 @@ impl RoomActions {
     async fn write_in(&self, room: RoomNid, user: &Sender, intent: &Intent) -> Result<(), WriteError> {
         let Some(room): Option<Arc<Room>> = self.rooms.find_by_nid(room).await? else { return Ok(()) };
         match self.rooms.write_one(&room, WriteRequest::one(user.clone(), intent.clone())).await {
-            Ok(_) => Ok(()),
-            // They were removed meanwhile.
-            Err(WriteError::Forbidden(_)) => Ok(()),
+            // Who is refused was removed meanwhile.
+            Ok(_) | Err(WriteError::Forbidden(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -39,9 +39,9 @@ impl NewPowerLevels {
             let users = section(&mut content, "users");
             users.remove(sender.as_str());
             if rules.authorization.additional_room_creators {
-                additional_creators.iter().for_each(|creator| {
+                for creator in additional_creators {
                     users.remove(creator.as_str());
-                });
+                }
             }
             let state_default = level(&content, "state_default", 50);
             let events = section(&mut content, "events");

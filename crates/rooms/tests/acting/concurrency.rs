@@ -18,7 +18,8 @@ async fn is_linear(reader: &mut Reader, room_id: &RoomId) -> (Vec<EventNid>, boo
         .expect("a working database");
     let mut linear = true;
     for pair in events.windows(2) {
-        let references = reader.find_references(pair[1]).await.expect("a working database").expect("an event");
+        let references =
+            reader.find_references(pair[1]).await.expect("a working database").expect("an event");
         linear &= references.prev == [pair[0]];
     }
     (events, linear)

@@ -70,7 +70,7 @@ async fn rooms_of_every_version_work_and_read_back_the_same() {
     for version in VERSIONS {
         let parameters = CreateRoom {
             version: Some(version.clone()),
-            preset: Preset::TrustedPrivateChat,
+            preset: Preset::TrustedPrivate,
             invite: vec![bob.user_id.clone()],
             ..CreateRoom::default()
         };
@@ -95,7 +95,7 @@ async fn trusted_invitees_have_the_power_of_the_creator() {
     let (alice, bob) = (stage.person("alice").await, stage.person("bob").await);
     let trusted = |version| CreateRoom {
         version: Some(version),
-        preset: Preset::TrustedPrivateChat,
+        preset: Preset::TrustedPrivate,
         invite: vec![bob.user_id.clone()],
         creation_content: object(&json!({ "additional_creators": ["@carol:test.example"] })),
         ..CreateRoom::default()

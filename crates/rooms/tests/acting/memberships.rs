@@ -79,7 +79,10 @@ async fn the_profile_goes_into_joins_and_invites() {
     let options = MembershipOptions { target: &bob.user_id, reason: Some("come") };
     stage.actions.invite(&room_id, &alice, options).await.expect("a member may invite");
 
-    assert_eq!(stage.state(&room_id, "m.room.member", alice.user_id.as_str()).await["displayname"], "Somebody");
+    assert_eq!(
+        stage.state(&room_id, "m.room.member", alice.user_id.as_str()).await["displayname"],
+        "Somebody"
+    );
     assert_eq!(
         stage.state(&room_id, "m.room.member", bob.user_id.as_str()).await,
         json!({ "membership": "invite", "displayname": "Somebody", "reason": "come" })
@@ -152,7 +155,7 @@ async fn a_knock_is_answered_by_an_invite() {
     let rules = initial("m.room.join_rules", &json!({ "join_rule": "knock" }));
     let parameters = CreateRoom {
         initial_state: vec![rules],
-        preset: Preset::PrivateChat,
+        preset: Preset::Private,
         power_levels: object(&json!({})),
         ..CreateRoom::default()
     };

@@ -1,6 +1,9 @@
 //! Redactions and reactions.
 
-use hs_rooms::{Intent, WriteError, send::{Redaction, SendError}};
+use hs_rooms::{
+    Intent, WriteError,
+    send::{Redaction, SendError},
+};
 use ruma::{OwnedEventId, event_id};
 use serde_json::json;
 

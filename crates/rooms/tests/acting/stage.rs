@@ -65,7 +65,7 @@ impl Stage {
     }
 
     pub(crate) async fn public_room(&self, creator: &Sender) -> OwnedRoomId {
-        self.room(creator, CreateRoom { preset: Preset::PublicChat, ..CreateRoom::default() }).await
+        self.room(creator, CreateRoom { preset: Preset::Public, ..CreateRoom::default() }).await
     }
 
     pub(crate) async fn room(&self, creator: &Sender, parameters: CreateRoom) -> OwnedRoomId {
@@ -115,11 +115,7 @@ pub(crate) fn message(body: &str) -> Intent {
 }
 
 pub(crate) fn initial(event_type: &str, content: &Value) -> InitialState {
-    InitialState {
-        event_type: event_type.to_owned(),
-        state_key: String::new(),
-        content: content.to_string(),
-    }
+    InitialState { event_type: event_type.to_owned(), state_key: String::new(), content: content.to_string() }
 }
 
 pub(crate) fn object(value: &Value) -> RawObject {

@@ -25,7 +25,7 @@ async fn an_upgrade_carries_over_what_makes_up_the_room() {
         (stage.person("alice").await, stage.person("bob").await, stage.person("carol").await);
     let parameters = CreateRoom {
         version: Some(RoomVersionId::V10),
-        preset: Preset::PublicChat,
+        preset: Preset::Public,
         is_published: true,
         alias_localpart: Some("old".to_owned()),
         name: Some("Name".to_owned()),
@@ -90,7 +90,7 @@ async fn an_admin_who_is_not_the_most_powerful_fills_the_new_room_all_the_same()
     let (alice, bob) = (stage.person("alice").await, stage.person("bob").await);
     let parameters = CreateRoom {
         version: Some(RoomVersionId::V9),
-        preset: Preset::PublicChat,
+        preset: Preset::Public,
         initial_state: vec![initial("m.room.encryption", &json!({ "algorithm": "m.megolm.v1.aes-sha2" }))],
         power_levels: object(&json!({
             "users": { "@alice:test.example": 100, "@bob:test.example": 50 },
@@ -140,7 +140,8 @@ async fn tags_go_with_those_who_follow() {
 
     let room = stage.server.rooms.find(&new).await.expect("a working database").expect("the room");
     let mut reader = stage.server.store.reader().await.expect("a connection");
-    let copied = reader.find_account_data(bob.nid, Some(room.nid), "m.tag").await.expect("a working database");
+    let copied =
+        reader.find_account_data(bob.nid, Some(room.nid), "m.tag").await.expect("a working database");
     assert_eq!(copied.as_deref(), Some(tags));
 }
 
