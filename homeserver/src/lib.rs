@@ -15,6 +15,7 @@ pub mod health;
 mod jobs;
 pub mod listener;
 pub mod postgres;
+mod replicas;
 pub mod shutdown;
 pub mod signing_key;
 pub mod tasks;

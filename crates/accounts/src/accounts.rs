@@ -29,6 +29,11 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Adds its caches to those that follow the log, so it must be made before the log's tail runs.
     pub fn new(
         store: Store,

@@ -191,6 +191,9 @@ impl<'a> Batch<'a> {
         intent: &Intent,
         transaction: Option<TransactionRef>,
     ) -> Result<Built, WriteError> {
+        if intent.event_type == "m.room.create" && (self.version > 0 || !self.work.events.is_empty()) {
+            return Err(WriteError::Forbidden("A room has only one create event".to_owned()));
+        }
         let pdu = self.build(sender, intent)?;
         self.check_expected(intent)?;
         let existing = self.find_equal(&pdu).await?;

@@ -263,6 +263,23 @@ pub fn stripped(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, Stora
     RawValue::from_string(text).map_err(|_| broken(event))
 }
 
+/// Names the redacted event in both places, so that clients of either age find it: it stands at the top level up to
+/// room version 10, in the content from 11 on. The text ends with the content.
+fn push_redacts(text: &mut String, stored: &Stored<'_>) {
+    let in_content = serde_json::from_str::<RedactionContent<'_>>(stored.content.get()).ok();
+    let in_content = in_content.and_then(|content| content.redacts);
+    if let (Some(redacts), None) = (&stored.redacts, &in_content) {
+        let is_empty = stored.content.get().len() == 2;
+        if text.pop() == Some('}') {
+            push_string(text, if is_empty { "\"redacts\":" } else { ",\"redacts\":" }, redacts);
+            text.push('}');
+        }
+    }
+    if let Some(redacts) = stored.redacts.as_ref().or(in_content.as_ref()) {
+        push_string(text, ",\"redacts\":", redacts);
+    }
+}
+
 fn render_one(
     room: &Room,
     event: &EventRecord,
@@ -275,15 +292,11 @@ fn render_one(
     let mut text = String::with_capacity(stored.content.get().len() + 512);
     text.push_str("{\"content\":");
     text.push_str(stored.content.get());
+    if &*event.event_type == "m.room.redaction" {
+        push_redacts(&mut text, &stored);
+    }
     push_string(&mut text, ",\"event_id\":", event.event_id.as_str());
     let _ = write!(text, ",\"origin_server_ts\":{}", event.origin_server_ts);
-    if &*event.event_type == "m.room.redaction" {
-        // Clients of either age find it: it stands at the top level up to room version 10, in the content from 11 on.
-        let in_content = serde_json::from_str::<RedactionContent<'_>>(stored.content.get()).ok();
-        if let Some(redacts) = stored.redacts.or_else(|| in_content.and_then(|content| content.redacts)) {
-            push_string(&mut text, ",\"redacts\":", &redacts);
-        }
-    }
     if room_id == RoomId::Included {
         push_string(&mut text, ",\"room_id\":", room.room_id.as_str());
     }

@@ -19,6 +19,8 @@ use crate::{
 
 /// How long the name of a room is in versions where it has one.
 const NAME_LENGTH: usize = 18;
+/// How often the making of a room is tried when its name is taken.
+const MAX_ATTEMPTS: i64 = 20;
 
 /// A room to be made.
 #[derive(Clone, Debug)]
@@ -37,7 +39,23 @@ pub struct NewRoomRequest {
 
 impl Rooms {
     /// Makes a room with its first events, all at once.
-    pub async fn create(&self, request: NewRoomRequest) -> Result<Arc<Room>, WriteError> {
+    ///
+    /// A room that is named by its create event has the name of another one when the same user asks for the same in the
+    /// same millisecond: then it is made a millisecond later.
+    pub async fn create(&self, mut request: NewRoomRequest) -> Result<Arc<Room>, WriteError> {
+        for attempt in 1..MAX_ATTEMPTS {
+            match self.try_create(request.clone()).await {
+                Err(WriteError::Busy) => {}
+                outcome => return outcome,
+            }
+            if let Some(create) = request.intents.first_mut() {
+                create.origin_server_ts = Some(self.inner.clock.now_ms() + attempt);
+            }
+        }
+        Err(WriteError::Busy)
+    }
+
+    async fn try_create(&self, request: NewRoomRequest) -> Result<Arc<Room>, WriteError> {
         let rules = room_version::rules(&request.version)
             .ok_or_else(|| WriteError::Forbidden("This room version is not supported".to_owned()))?;
         let nid = self.inner.store.allocate_room_nid().await?;

@@ -30,6 +30,7 @@ pub mod public_rooms;
 pub mod receipts;
 pub mod registration_tokens;
 pub mod relations;
+pub mod replicas;
 pub mod rooms;
 pub mod state_groups;
 pub mod store;

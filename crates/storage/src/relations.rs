@@ -151,26 +151,27 @@ impl Reader {
                 sqlx::query_as!(
                     RawTimelineRow,
                     r#"WITH RECURSIVE related AS (
-                         SELECT e.event_nid, e.event_id, 1 AS hops
+                         SELECT e.event_nid, e.event_id, r.rel_type, t.event_type, 1 AS hops
                          FROM event_relations r
                          JOIN events e USING (event_nid)
                          JOIN event_types t USING (type_nid)
                          WHERE r.room_nid = $1 AND r.parent_id = $2
-                           AND ($3::text IS NULL OR r.rel_type = $3) AND ($4::text IS NULL OR t.event_type = $4)
                            AND e.outcome = 0 AND e.redacted_by IS NULL AND e.stream_position IS NOT NULL
                          UNION ALL
-                         SELECT e.event_nid, e.event_id, related.hops + 1
+                         SELECT e.event_nid, e.event_id, r.rel_type, t.event_type, related.hops + 1
                          FROM related
                          JOIN event_relations r ON r.parent_id = related.event_id
                          JOIN events e ON e.event_nid = r.event_nid
                          JOIN event_types t USING (type_nid)
                          WHERE related.hops < $5 AND r.room_nid = $1
-                           AND ($3::text IS NULL OR r.rel_type = $3) AND ($4::text IS NULL OR t.event_type = $4)
                            AND e.outcome = 0 AND e.redacted_by IS NULL AND e.stream_position IS NOT NULL
                        )
                        SELECT event_nid, depth, stream_position AS "position!", origin_server_ts, state_before, slot_nid
                        FROM events
-                       WHERE event_nid IN (SELECT event_nid FROM related)
+                       WHERE event_nid IN (
+                           SELECT event_nid FROM related
+                           WHERE ($3::text IS NULL OR rel_type = $3) AND ($4::text IS NULL OR event_type = $4)
+                         )
                          AND (depth, stream_position) > ($6, $7) AND (depth, stream_position) <= ($8, $9)
                        ORDER BY depth, stream_position
                        LIMIT $10"#,
@@ -192,26 +193,27 @@ impl Reader {
                 sqlx::query_as!(
                     RawTimelineRow,
                     r#"WITH RECURSIVE related AS (
-                         SELECT e.event_nid, e.event_id, 1 AS hops
+                         SELECT e.event_nid, e.event_id, r.rel_type, t.event_type, 1 AS hops
                          FROM event_relations r
                          JOIN events e USING (event_nid)
                          JOIN event_types t USING (type_nid)
                          WHERE r.room_nid = $1 AND r.parent_id = $2
-                           AND ($3::text IS NULL OR r.rel_type = $3) AND ($4::text IS NULL OR t.event_type = $4)
                            AND e.outcome = 0 AND e.redacted_by IS NULL AND e.stream_position IS NOT NULL
                          UNION ALL
-                         SELECT e.event_nid, e.event_id, related.hops + 1
+                         SELECT e.event_nid, e.event_id, r.rel_type, t.event_type, related.hops + 1
                          FROM related
                          JOIN event_relations r ON r.parent_id = related.event_id
                          JOIN events e ON e.event_nid = r.event_nid
                          JOIN event_types t USING (type_nid)
                          WHERE related.hops < $5 AND r.room_nid = $1
-                           AND ($3::text IS NULL OR r.rel_type = $3) AND ($4::text IS NULL OR t.event_type = $4)
                            AND e.outcome = 0 AND e.redacted_by IS NULL AND e.stream_position IS NOT NULL
                        )
                        SELECT event_nid, depth, stream_position AS "position!", origin_server_ts, state_before, slot_nid
                        FROM events
-                       WHERE event_nid IN (SELECT event_nid FROM related)
+                       WHERE event_nid IN (
+                           SELECT event_nid FROM related
+                           WHERE ($3::text IS NULL OR rel_type = $3) AND ($4::text IS NULL OR event_type = $4)
+                         )
                          AND (depth, stream_position) > ($6, $7) AND (depth, stream_position) <= ($8, $9)
                        ORDER BY depth DESC, stream_position DESC
                        LIMIT $10"#,

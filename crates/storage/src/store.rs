@@ -1,6 +1,13 @@
 //! The connection pool, migrations, and the way to a [`Reader`] or a [`Txn`].
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use hs_model::stream::Position;
 use sqlx::{
@@ -65,6 +72,7 @@ struct Inner {
     nids: Nids,
     tail: LogTail,
     events: EventCache,
+    has_other_replicas: AtomicBool,
 }
 
 impl Store {
@@ -93,6 +101,7 @@ impl Store {
                 nids: Nids::new(),
                 tail: LogTail::new(),
                 events: EventCache::new(),
+                has_other_replicas: AtomicBool::new(false),
                 pool,
             }),
         })
@@ -176,6 +185,16 @@ impl Store {
     /// The position up to which this process has applied the log: what a sync may promise.
     pub fn applied(&self) -> Position {
         self.inner.tail.applied()
+    }
+
+    /// Whether other processes serve this database too.
+    pub fn has_other_replicas(&self) -> bool {
+        self.inner.has_other_replicas.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether other processes serve this database too.
+    pub fn set_other_replicas(&self, there_are: bool) {
+        self.inner.has_other_replicas.store(there_are, Ordering::Relaxed);
     }
 
     /// Figures of the pool.

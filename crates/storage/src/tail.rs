@@ -35,6 +35,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How many entries of other replicas are read at once.
 const READ_LIMIT: i64 = 1000;
 
+/// What a replica sends when it begins to serve, instead of a position.
+pub(crate) const NEW_REPLICA: &str = "new replica";
+
 /// A cache that follows the log.
 pub trait LogApplier: Send + Sync {
     /// Takes note of entries, in order. Waiters are woken only after all appliers have returned.
@@ -130,7 +133,7 @@ impl LogTail {
             announced = 0;
             tokio::select! {
                 () = self.wake.notified() => {}
-                news = receive(&mut listener) => announced = news,
+                news = receive(store, &mut listener) => announced = news,
                 () = tokio::time::sleep(POLL_INTERVAL) => announced = i64::MAX,
             }
         }
@@ -213,10 +216,13 @@ async fn connect_listener(store: &Store) -> Option<PgListener> {
 }
 
 /// The highest position announced by another replica or ourselves; `i64::MAX` when that is unknown.
-async fn receive(listener: &mut Option<PgListener>) -> i64 {
+async fn receive(store: &Store, listener: &mut Option<PgListener>) -> i64 {
     let Some(active) = listener else { return std::future::pending().await };
     // `None` or an error: the connection was lost, and with it perhaps news.
     if let Ok(Some(news)) = active.try_recv().await {
+        if news.payload() == NEW_REPLICA {
+            store.set_other_replicas(true);
+        }
         news.payload().parse().unwrap_or(i64::MAX)
     } else {
         *listener = None;

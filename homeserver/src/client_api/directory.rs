@@ -4,19 +4,20 @@ pub(super) mod list;
 pub(super) mod room;
 
 use axum::Router;
-use hs_http::{ApiError, RouterExt};
+use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_rooms::{
     Sender,
     aliases::{AliasError, Asker},
 };
 use http::StatusCode;
+use ruma::api::client::directory::set_room_visibility;
 
 use super::{ClientState, auth::Session};
 
 pub(super) fn routes() -> Router<ClientState> {
     Router::new()
         .ruma_route(list::get)
-        .ruma_route(list::put)
+        .route_like::<set_room_visibility::v3::Request, _, _>(RouteOptions::default(), list::put)
         .ruma_route(room::get)
         .ruma_route(room::put)
         .ruma_route(room::delete)

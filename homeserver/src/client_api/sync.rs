@@ -13,7 +13,7 @@ use hs_storage::presence::Presence;
 use hs_sync::{Request, Response, Sync, SyncError};
 use moka::sync::Cache;
 use ruma::api::client::{
-    filter::FilterDefinition,
+    filter::{EventFormat, FilterDefinition},
     sync::sync_events::v3::{Filter, Request as Query},
 };
 
@@ -68,7 +68,16 @@ async fn find_filter(
 ) -> Result<Arc<FilterDefinition>, ApiError> {
     let id = match filter {
         None => return Ok(Arc::default()),
-        Some(Filter::FilterDefinition(definition)) => return Ok(Arc::new(definition)),
+        Some(Filter::FilterDefinition(definition))
+            if matches!(definition.event_format, EventFormat::Client | EventFormat::Federation) =>
+        {
+            return Ok(Arc::new(definition));
+        }
+        Some(Filter::FilterDefinition(_)) => {
+            return Err(ApiError::invalid_param(
+                "filter: `event_format` is neither `client` nor `federation`",
+            ));
+        }
         Some(Filter::FilterId(id)) => id,
         Some(_) => return Err(ApiError::invalid_param("filter: neither an id nor a filter")),
     };

@@ -103,6 +103,8 @@ fn postgresql_conf(memory: MachineMemory, socket_dir: &Path, max_connections: u3
         ("logging_collector", "off".to_owned()),
         ("log_line_prefix", "''".to_owned()),
         ("log_checkpoints", "off".to_owned()),
+        // Warnings of Postgres are about statements that a client sent in vain, such as ending no transaction.
+        ("log_min_messages", "error".to_owned()),
         ("log_timezone", "UTC".to_owned()),
         ("timezone", "UTC".to_owned()),
         ("lc_messages", "'C'".to_owned()),

@@ -13,7 +13,7 @@ use metrics::{describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
 use super::{Foundation, accounts, profiles::AccountProfiles};
-use crate::{client_api::RoomLimits, errands, jobs};
+use crate::{client_api::RoomLimits, errands, jobs, replicas};
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
@@ -37,7 +37,9 @@ impl Services {
         let accounts = Arc::new(accounts::open(&foundation.config, store.clone())?);
         let rooms = rooms(foundation, clock.clone());
         store.tail().register(Arc::new(rooms.clone()));
-        let ephemeral = ephemeral(foundation, clock);
+        // Names this process among the replicas.
+        let replica: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
+        let ephemeral = ephemeral(foundation, clock, &replica);
         ephemeral.start().await.context("cannot read who is there")?;
         let sync = Sync::new(
             store.clone(),
@@ -50,6 +52,7 @@ impl Services {
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
         errands::start(&foundation.tasks, store, &actions);
         super::follow_log(foundation);
+        replicas::start(&foundation.tasks, store, replica).await.context("cannot look for other replicas")?;
 
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
@@ -89,13 +92,11 @@ fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
     Rooms::new(foundation.store.clone(), appender, clock, foundation.signing_key.clone(), options)
 }
 
-fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>) -> Ephemeral {
+fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>, replica: &str) -> Ephemeral {
     let (writer, worker) = ephemeral_writer(foundation.store.clone());
     foundation.tasks.spawn("ephemeral writer", worker.run(foundation.tasks.stop_token()));
-    let options = EphemeralOptions {
-        replica: rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect::<String>().into(),
-        presence: PresenceOptions { is_enabled: true },
-    };
+    let options =
+        EphemeralOptions { replica: replica.into(), presence: PresenceOptions { is_enabled: true } };
     Ephemeral::new(foundation.store.clone(), writer, clock, options)
 }
 

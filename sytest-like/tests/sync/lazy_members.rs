@@ -27,6 +27,10 @@ async fn stage(others: usize) -> (User, User, Vec<User>, String) {
         silent.push(user);
     }
     bob.join(&room).await;
+    // The joins themselves introduce their users; what follows pushes them out of a short timeline.
+    for _ in 0..6 {
+        alice.send_text(&room, "noise").await;
+    }
     (alice, bob, silent, room)
 }
 

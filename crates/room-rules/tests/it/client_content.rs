@@ -92,17 +92,10 @@ fn malformed_content_is_refused() {
         ("m.room.power_levels", json!({ "notifications": 1 })),
         ("m.room.join_rules", json!({})),
         ("m.room.join_rules", json!({ "join_rule": 1 })),
-        ("m.room.join_rules", json!({ "join_rule": "restricted", "allow": {} })),
-        ("m.room.join_rules", json!({ "join_rule": "restricted", "allow": ["!a:b"] })),
-        (
-            "m.room.join_rules",
-            json!({ "join_rule": "restricted", "allow": [{ "type": "m.room_membership" }] }),
-        ),
         ("m.room.canonical_alias", json!({ "alias": 1 })),
         ("m.room.canonical_alias", json!({ "alt_aliases": "#a:b" })),
         ("m.room.canonical_alias", json!({ "alt_aliases": [1] })),
         ("m.room.history_visibility", json!({})),
-        ("m.room.history_visibility", json!({ "history_visibility": "secret" })),
         ("m.room.guest_access", json!({ "guest_access": true })),
         ("m.room.encryption", json!({})),
         ("m.room.encryption", json!({ "algorithm": "x", "rotation_period_ms": "1" })),
@@ -143,12 +136,10 @@ fn member_must_be_a_user() {
 }
 
 #[test]
-fn message_needs_body_and_type() {
-    assert_eq!(check_with("m.room.message", None, &json!({ "body": "x", "msgtype": "m.text" })), Ok(()));
-    for bad in [json!({}), json!({ "body": "x" }), json!({ "body": 1, "msgtype": "m.text" })] {
-        assert!(check_with("m.room.message", None, &bad).is_err(), "{bad}");
+fn messages_may_have_any_shape() {
+    for content in [json!({}), json!({ "body": 1 }), json!({ "anything": [] })] {
+        assert_eq!(check_with("m.room.message", None, &content), Ok(()));
     }
-    assert_eq!(check_with("m.reaction", None, &json!({ "anything": [] })), Ok(()));
 }
 
 #[test]

@@ -74,7 +74,10 @@ impl RoomActions {
         let levels = create.and_then(|create| PowerLevels::new(create, power_levels.map(|pdu| &**pdu)).ok());
         let levels = levels.ok_or(RestrictedJoinError::NobodyCanAuthorise)?;
         // First those who have power by name, since they nearly always can.
-        let listed = power_levels.and_then(|pdu| pdu.power_levels().ok()).into_iter().flat_map(PowerLevelsContent::users);
+        let listed = power_levels
+            .and_then(|pdu| pdu.power_levels().ok())
+            .into_iter()
+            .flat_map(PowerLevelsContent::users);
         let creators = create.and_then(|create| create.create_facts().ok()).into_iter();
         let candidates: Vec<&UserId> = listed
             .filter_map(|(user_id, _)| <&UserId>::try_from(user_id).ok())

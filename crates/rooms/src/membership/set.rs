@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hs_model::membership::Membership;
+use hs_room_rules::power_levels::PowerLevels;
 use hs_storage::StorageError;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, UserId};
 use serde::Deserialize;
@@ -122,7 +123,11 @@ impl RoomActions {
         options: MembershipOptions<'_>,
     ) -> Result<(), MembershipError> {
         let room = self.known(room_id).await?;
-        self.check_can_be_invited(options.target)?;
+        if let Err(error) = self.check_can_be_invited(options.target) {
+            // Whoever may not invite anybody is told so, and nothing of what this server cannot do.
+            self.check_may_invite(&room, sender).await?;
+            return Err(error);
+        }
         let profile = self.profile(options.target).await?;
         let content = MemberContent::new(Membership::Invite, options.reason).with_profile(profile);
         self.write_one(&room, sender, content.into_intent(options.target)).await.map(drop)
@@ -186,6 +191,25 @@ impl RoomActions {
                 .await
             }
             _ => self.write_one(room, sender, Intent::state("m.room.member", target, content)).await,
+        }
+    }
+
+    async fn check_may_invite(&self, room: &Room, sender: &Sender) -> Result<(), MembershipError> {
+        let forbidden = || MembershipError::NotAllowed("You may not invite anybody to this room".to_owned());
+        let slots = {
+            let state = room.read();
+            ["m.room.create", "m.room.power_levels"].map(|event_type| state.state_event(event_type, ""))
+        };
+        if self.rooms.membership(room, sender.nid).await? != Some(Membership::Join) {
+            return Err(forbidden());
+        }
+        let pdus = self.rooms.inner.pdus.find(room, slots.into_iter().flatten()).await?;
+        let [create, power_levels] = slots.map(|nid| pdus.get(&nid?));
+        let levels = create.and_then(|create| PowerLevels::new(create, power_levels.map(|pdu| &**pdu)).ok());
+        if levels.is_some_and(|levels| levels.can_invite(&sender.user_id)) {
+            Ok(())
+        } else {
+            Err(forbidden())
         }
     }
 

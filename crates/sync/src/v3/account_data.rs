@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hs_model::ids::RoomNid;
+use hs_model::{ids::RoomNid, stream::Position};
 use hs_rooms::Room;
 use hs_storage::{StorageError, account_data::AccountDataRow};
 use serde_json::value::RawValue;
@@ -52,6 +52,14 @@ impl Sections {
         let rows = self.by_room.remove(&room).unwrap_or_default();
         Batch { events: rows.iter().filter(|row| is_wanted(&row.data_type)).filter_map(event).collect() }
     }
+}
+
+/// All account data of a room that is new to the client; some may have been set before the user joined.
+pub(super) async fn whole_room(context: &Context<'_>, room: &Room) -> Result<Batch, StorageError> {
+    let mut reader = context.inner.store.reader().await?;
+    let rows = reader.list_account_data(context.request.user, Position::START, context.until).await?;
+    let rows = rows.into_iter().filter(|row| row.room == Some(room.nid)).collect();
+    Ok(Sections { by_room: HashMap::from([(Some(room.nid), rows)]) }.take_room(context, room))
 }
 
 fn event(row: &AccountDataRow) -> Option<Box<RawValue>> {

@@ -8,7 +8,7 @@ use hs_storage::StorageError;
 use serde::Serialize;
 
 use super::{
-    Batch, Context, ephemeral, state,
+    Batch, Context, account_data, ephemeral, state,
     state::Extent,
     summary::{self, Summary},
     timeline::{Range, Timeline, TimelineSection},
@@ -34,10 +34,13 @@ pub(super) async fn section(
     context: &Context<'_>,
     room: &Arc<Room>,
     stay: &Stay,
-    account_data: Batch,
+    mut account_data: Batch,
     receipts: &ephemeral::Receipts,
 ) -> Result<Option<JoinedRoom>, StorageError> {
     let is_new = context.is_initial() || is_newly_joined(context, room, stay).await?;
+    if is_new && !context.is_initial() {
+        account_data = account_data::whole_room(context, room).await?;
+    }
     let range = Range {
         after: if is_new { Position::START } else { context.since },
         until: context.until,

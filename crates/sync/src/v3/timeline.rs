@@ -20,6 +20,8 @@ const MAX_LIMIT: usize = 1000;
 /// How many pages are read at most to find events that the filter lets pass. What lies further back is found through
 /// `prev_batch`.
 const MAX_PAGES: usize = 5;
+/// How many events a page has when the first one held too few that pass the filter.
+const FILTERED_PAGE_SIZE: usize = 200;
 
 /// Part of a room's history.
 #[derive(Debug, Default)]
@@ -72,9 +74,9 @@ impl Timeline {
         let limit = limit.min(MAX_LIMIT);
         let mut timeline = Self { begins_after: range.until, ..Self::default() };
         let mut until = range.until;
-        for _ in 0..MAX_PAGES {
-            // One more than needed tells whether there is more.
-            let page_size = limit + 1;
+        for round in 0..MAX_PAGES {
+            // One more than needed tells whether there is more. A filter that holds back that many is a strict one.
+            let page_size = if round == 0 { limit + 1 } else { (limit + 1).max(FILTERED_PAGE_SIZE) };
             let (page, is_last) = page(context, room, Range { until, ..range }, page_size).await?;
             let visible = if range.may_be_hidden {
                 context.inner.rooms.filter_visible(room, page.clone(), &context.viewer()).await?
@@ -100,13 +102,9 @@ impl Timeline {
             }
             let Some(first) = page.first() else { break };
             until = before(first);
-            timeline.is_limited = false;
-            if timeline.events.len() == limit {
-                // Whether more will pass the filter is unknown: say that there may be.
-                timeline.is_limited = true;
-                break;
-            }
             timeline.begins_after = until;
+            // Unless the next page ends it: whether more will pass the filter is unknown, so say that there may be.
+            timeline.is_limited = round + 1 == MAX_PAGES;
         }
         if !timeline.is_limited {
             timeline.begins_after = range.after;

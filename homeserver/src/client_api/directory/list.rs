@@ -5,12 +5,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use hs_http::{ApiError, Args, Reply};
+use hs_http::{ApiError, Args, JsonBody, PathArgs, Reply};
 use hs_rooms::{RoomActions, directory::ListingError};
-use ruma::api::client::{
-    directory::{get_room_visibility, set_room_visibility},
-    room::Visibility,
+use ruma::{
+    OwnedRoomId,
+    api::client::{
+        directory::{get_room_visibility, set_room_visibility},
+        room::Visibility,
+    },
 };
+use serde::Deserialize;
 
 use super::asker;
 use crate::client_api::{auth::Session, limits::RoomLimits, rooms::no_such_room};
@@ -25,20 +29,32 @@ pub(super) async fn get(
     Ok(Reply(get_room_visibility::v3::Response::new(visibility)))
 }
 
+/// A room is listed unless the body says otherwise.
+#[derive(Deserialize)]
+pub(super) struct Body {
+    #[serde(default = "public")]
+    visibility: Visibility,
+}
+
+fn public() -> Visibility {
+    Visibility::Public
+}
+
 /// `PUT /_matrix/client/v3/directory/list/room/{roomId}`
 pub(super) async fn put(
     session: Session,
     State(actions): State<RoomActions>,
     State(limits): State<Arc<RoomLimits>>,
-    Args(request): Args<set_room_visibility::v3::Request>,
+    PathArgs(room_id): PathArgs<OwnedRoomId>,
+    JsonBody(body): JsonBody<Body>,
 ) -> Result<Reply<set_room_visibility::v3::Response>, ApiError> {
     limits.writes.check(session.user)?;
-    let is_listed = match request.visibility {
+    let is_listed = match body.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
         _ => return Err(ApiError::invalid_param("`visibility` must be `public` or `private`")),
     };
-    actions.set_listed(&request.room_id, &asker(&session), is_listed).await.map_err(api_error)?;
+    actions.set_listed(&room_id, &asker(&session), is_listed).await.map_err(api_error)?;
     Ok(Reply(set_room_visibility::v3::Response::new()))
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn find_visible(
 ) -> Result<Option<Arc<EventRecord>>, ApiError> {
     let mut reader = rooms.store().reader().await.map_err(ApiError::internal)?;
     let event = reader.find_event(event_id).await.map_err(ApiError::internal)?;
+    let stay = reader.find_membership(room.nid, viewer.user).await.map_err(ApiError::internal)?;
     drop(reader);
+    if stay.is_some_and(|stay| stay.is_forgotten) {
+        return Ok(None);
+    }
     let Some(event) = event.filter(|event| event.room == room.nid) else { return Ok(None) };
     let is_visible = rooms.is_visible(room, &event, viewer).await.map_err(ApiError::internal)?;
     Ok(is_visible.then_some(event))

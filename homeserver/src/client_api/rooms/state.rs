@@ -52,6 +52,9 @@ pub(super) async fn get(
     State(actions): State<RoomActions>,
     Args(request): Args<get_state_event_for_key::v3::Request>,
 ) -> Result<Reply<get_state_event_for_key::v3::Response>, ApiError> {
+    if !matches!(request.format, StateEventFormat::Content | StateEventFormat::Event) {
+        return Err(ApiError::invalid_param("`format` must be `content` or `event`"));
+    }
     let room = find_room(actions.rooms(), &request.room_id).await?;
     let event_type = request.event_type.to_string();
     let slot = (&*event_type, &*request.state_key);
