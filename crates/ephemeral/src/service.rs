@@ -162,7 +162,7 @@ impl Ephemeral {
                     self.apply_presence(row.clone(), false);
                 }
             }
-            (None, LogKind::Event, Some(room), Some(sender)) if entry.is_local => {
+            (None, LogKind::Event, Some(room), Some(sender)) => {
                 // What has a transaction id, a client has sent by itself.
                 if entry.event.as_ref().is_some_and(|event| event.transaction.is_some()) {
                     self.note_active(sender);

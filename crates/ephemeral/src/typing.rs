@@ -198,7 +198,8 @@ impl Ephemeral {
         };
         let update = TypingUpdate { room, user, user_id: user_id.to_owned(), change };
         let written = self.inner.writer.write(EphemeralWrite::Typing(update)).await?;
-        if let (None, Some(expires_at)) = (written.position, written.typing_until) {
+        // Also for a start: its entry may have come back through the database, like one of another replica.
+        if let Some(expires_at) = written.typing_until {
             self.inner.typing.write().prolonged(room, user, expires_at, Some(true));
         }
         if timeout.is_some() {

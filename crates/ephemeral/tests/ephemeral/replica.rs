@@ -1,6 +1,9 @@
 //! A replica of a server with the service under test.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions, ReceiptError, ReceiptRequest};
 use hs_model::{
@@ -20,6 +23,9 @@ use tokio::task::JoinHandle;
 
 /// What the clocks of these tests show at first.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
+
+/// How many rooms the tests have made.
+static ROOMS: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Replica {
     pub(crate) server: TestServer,
@@ -69,11 +75,13 @@ impl Replica {
     /// A room with these users; the first one makes it.
     pub(crate) async fn room(&self, users: &[&Sender]) -> Arc<Room> {
         let join = r#"{"membership":"join"}"#;
+        // The clock stands still, and rooms that begin with the same event are the same room.
+        let create = format!(r#"{{"room_version":"12","n":{}}}"#, ROOMS.fetch_add(1, Ordering::Relaxed));
         let request = NewRoomRequest {
             creator: users[0].clone(),
             version: RoomVersionId::V12,
             intents: vec![
-                Intent::state("m.room.create", "", r#"{"room_version":"12"}"#),
+                Intent::state("m.room.create", "", create),
                 Intent::state("m.room.member", users[0].user_id.as_str(), join),
                 Intent::state("m.room.join_rules", "", r#"{"join_rule":"public"}"#),
             ],
@@ -94,7 +102,8 @@ impl Replica {
     }
 
     pub(crate) async fn send(&self, room: &Arc<Room>, sender: &Sender) -> OwnedEventId {
-        self.write(room, sender, Intent::message("m.room.message", r#"{"body":"a"}"#)).await
+        self.write(room, sender, Intent::message("m.room.message", r#"{"msgtype":"m.text","body":"a"}"#))
+            .await
     }
 
     /// Sends a message that relates to another.
@@ -106,7 +115,7 @@ impl Replica {
         parent: &OwnedEventId,
     ) -> OwnedEventId {
         let content = format!(
-            r#"{{"body":"a","m.relates_to":{{"rel_type":"{rel_type}","event_id":"{parent}","key":"k"}}}}"#
+            r#"{{"msgtype":"m.text","body":"a","m.relates_to":{{"rel_type":"{rel_type}","event_id":"{parent}","key":"k"}}}}"#
         );
         let event_type = if rel_type == "m.annotation" { "m.reaction" } else { "m.room.message" };
         self.write(room, sender, Intent::message(event_type, content)).await

@@ -91,6 +91,7 @@ async fn typing_that_goes_on_at_another_replica_is_not_ended() {
     let alice = one.user("alice").await;
     let room = RoomNid(5);
     types(&one, room, &alice, Some(TIMEOUT)).await;
+    two.catch_up().await;
     clock.advance_ms(20_000);
     types(&two, room, &alice, Some(TIMEOUT)).await;
 
