@@ -103,7 +103,7 @@ fn lint(report: &mut Report) {
     report.step("dependencies", dependencies::check);
     report.step("clippy, and the query data", || {
         let mut clippy = cargo();
-        clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+        clippy.args(["clippy", "--workspace", "--locked", "--", "-D", "warnings"]);
         prepare::check_with(&mut clippy)
     });
 }

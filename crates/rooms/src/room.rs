@@ -23,7 +23,6 @@ const MAX_PARENTS: usize = 2000;
 
 /// A room that this server holds. There is at most one value for a room in a process.
 #[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "a room id is called room_id everywhere")]
 pub struct Room {
     /// Its number.
     pub nid: RoomNid,

@@ -249,7 +249,9 @@ impl Rooms {
     ) -> Result<Progress, WriteError> {
         room.update(|state| state.head = None);
         match error {
-            AppendError::Conflict => Ok(Progress::Again),
+            // Two replicas that build the same event on the same head in the same millisecond give it the same id: the
+            // slower one meets the event itself before it meets the new version of the head.
+            AppendError::Conflict | AppendError::Duplicate => Ok(Progress::Again),
             AppendError::DuplicateTransaction => {
                 let mut reader = self.inner.store.reader().await?;
                 for job in std::mem::take(jobs) {
@@ -267,12 +269,6 @@ impl Rooms {
                 Ok(Progress::Again)
             }
             AppendError::AliasTaken => Err(WriteError::AliasTaken),
-            AppendError::Duplicate => Err(StorageError::Inconsistent {
-                table: "events",
-                column: "event_id",
-                row: room.room_id.to_string(),
-            }
-            .into()),
             AppendError::Storage(error) => Err(WriteError::Storage(error)),
         }
     }

@@ -73,7 +73,6 @@ impl Drop for TestDb {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "where the test cluster is, only the environment knows")]
 fn admin_url() -> anyhow::Result<String> {
     std::env::var(URL_VARIABLE).with_context(|| format!("{URL_VARIABLE} is not set"))
 }

@@ -43,9 +43,8 @@ impl Body {
         let user = match &self.identifier {
             Some(identifier) => match identifier.identifier_type.as_deref() {
                 Some("m.id.user") => identifier.user.as_ref(),
-                Some("m.id.thirdparty" | "m.id.phone") => return Ok(LoginIdentifier::ThirdParty),
                 // The specification shows a third-party identifier without a type, too.
-                None => return Ok(LoginIdentifier::ThirdParty),
+                None | Some("m.id.thirdparty" | "m.id.phone") => return Ok(LoginIdentifier::ThirdParty),
                 Some(_) => return Err(ApiError::invalid_param("This type of identifier is not known")),
             },
             None if self.user.is_none() && self.address.is_some() => return Ok(LoginIdentifier::ThirdParty),

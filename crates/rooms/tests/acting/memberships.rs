@@ -50,26 +50,6 @@ async fn nobody_lets_themselves_into_a_restricted_room_by_naming_an_admin() {
 }
 
 #[tokio::test]
-async fn an_authoriser_on_whom_another_replica_knows_better_is_asked_for_again() {
-    let stage = Stage::new().await;
-    let (_server, other) = stage.replica().await;
-    let (alice, bob, carol) =
-        (stage.person("alice").await, stage.person("bob").await, stage.person("carol").await);
-    let space = stage.public_room(&alice).await;
-    let room_id = stage.room(&alice, restricted_to(&space)).await;
-    for user in [&bob, &carol] {
-        stage.actions.join((&*space).into(), user, None).await.expect("a public room");
-    }
-    stage.actions.join((&*room_id).into(), &bob, None).await.expect("a member of the space");
-    stage.actions.leave(&room_id, &alice, None).await.expect("a member");
-
-    other.join((&*room_id).into(), &carol, None).await.expect("a member of the space");
-
-    let member = stage.state(&room_id, "m.room.member", carol.user_id.as_str()).await;
-    assert_eq!(member["join_authorised_via_users_server"], "@bob:test.example");
-}
-
-#[tokio::test]
 async fn the_profile_goes_into_joins_and_invites() {
     let stage = Stage::new().await;
     stage.names.set("Somebody");

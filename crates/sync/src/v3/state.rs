@@ -135,13 +135,12 @@ async fn changes(
             newest.into_values().collect::<Vec<_>>()
         })
     };
-    let mut events = match from_memory {
-        Some(events) => events,
-        None => {
-            let mut reader = context.inner.store.reader().await?;
-            let nids = reader.list_state_changes(room.nid, since, until).await?;
-            reader.list_events(&nids).await?
-        }
+    let mut events = if let Some(events) = from_memory {
+        events
+    } else {
+        let mut reader = context.inner.store.reader().await?;
+        let nids = reader.list_state_changes(room.nid, since, until).await?;
+        reader.list_events(&nids).await?
     };
     for event in &timeline.withheld_state {
         if !events.iter().any(|known| known.slot == event.slot) {
