@@ -66,8 +66,7 @@ impl Accounts {
         self.throttle.set_rates(rates);
     }
 
-    /// Does what has to be done from time to time, until the future is dropped. Call [`write_seen`](Self::write_seen)
-    /// once more after that.
+    /// Does what has to be done from time to time, until the future is dropped.
     pub async fn run(&self) {
         loop {
             tokio::time::sleep(WRITE_SEEN_INTERVAL).await;

@@ -93,7 +93,7 @@ impl Accounts {
             let row = self.store.reader().await?.find_access_token(&hash).await?;
             let row = row.ok_or(ResolveSessionError::Unknown)?;
             if let Some(refresh) = row.unused_refresh {
-                self.begin_use(row.user, row.device, &refresh).await?;
+                self.begin_use(&refresh).await?;
                 continue;
             }
             let session = Arc::new(Session::new(
@@ -110,15 +110,15 @@ impl Accounts {
     }
 
     /// Refreshed tokens are in use from now on: the ones they replaced are not valid any more.
-    async fn begin_use(
-        &self,
-        user: UserNid,
-        device: DeviceNid,
-        refresh: &TokenHash,
-    ) -> Result<(), StorageError> {
+    async fn begin_use(&self, refresh: &TokenHash) -> Result<(), StorageError> {
         let mut txn = self.store.begin().await?;
-        txn.delete_predecessors(device, refresh).await?;
-        txn.log(LogKind::Session, None, Some(user)).await?;
+        // Somebody else may have noticed the first use at the same time, or the session may have ended.
+        if let Some(found) = txn.lock_refresh_token(refresh).await?
+            && found.has_predecessor
+        {
+            txn.delete_predecessors(found.device, refresh).await?;
+            txn.log(LogKind::Session, None, Some(found.user)).await?;
+        }
         txn.commit().await
     }
 

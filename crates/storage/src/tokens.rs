@@ -122,22 +122,30 @@ impl Txn {
         Ok(())
     }
 
-    /// The session of a refresh token, held for the rest of the transaction so that two refreshes do not cross.
+    /// The session of a refresh token. Its device is held for the rest of the transaction, so that two refreshes, or a
+    /// refresh and a logout, do not cross.
     pub async fn lock_refresh_token(&mut self, hash: &TokenHash) -> Result<Option<RefreshTokenRow>> {
-        let row = sqlx::query!(
-            r#"SELECT user_nid, device_nid, replaces IS NOT NULL AS "has_predecessor!"
-             FROM refresh_tokens
-             JOIN devices USING (device_nid)
-             WHERE token_hash = $1
-             FOR UPDATE OF devices"#,
+        let device = sqlx::query!(
+            "SELECT user_nid, device_nid
+             FROM devices
+             WHERE device_nid = (SELECT device_nid FROM refresh_tokens WHERE token_hash = $1)
+             FOR UPDATE",
             hash.as_slice()
         )
         .fetch_optional(self.conn())
         .await?;
-        Ok(row.map(|row| RefreshTokenRow {
-            user: UserNid(row.user_nid),
-            device: DeviceNid(row.device_nid),
-            has_predecessor: row.has_predecessor,
+        let Some(device) = device else { return Ok(None) };
+        // The token may have been replaced while its device was waited for.
+        let token = sqlx::query!(
+            r#"SELECT replaces IS NOT NULL AS "has_predecessor!" FROM refresh_tokens WHERE token_hash = $1"#,
+            hash.as_slice()
+        )
+        .fetch_optional(self.conn())
+        .await?;
+        Ok(token.map(|token| RefreshTokenRow {
+            user: UserNid(device.user_nid),
+            device: DeviceNid(device.device_nid),
+            has_predecessor: token.has_predecessor,
         }))
     }
 
@@ -158,10 +166,11 @@ impl Txn {
         Ok(())
     }
 
-    /// Ends the life of the tokens that those handed out with `refresh` have replaced, now that those are in use.
+    /// Ends the life of the tokens that those handed out with `refresh` have replaced, now that those are in use. The
+    /// device must be held ([`lock_refresh_token`](Self::lock_refresh_token)).
     pub async fn delete_predecessors(&mut self, device: DeviceNid, refresh: &TokenHash) -> Result<()> {
         let replaced = sqlx::query_scalar!(
-            "SELECT replaces FROM refresh_tokens WHERE token_hash = $1 FOR UPDATE",
+            "SELECT replaces FROM refresh_tokens WHERE token_hash = $1",
             refresh.as_slice()
         )
         .fetch_optional(self.conn())
