@@ -79,7 +79,7 @@ impl Rooms {
     pub async fn is_world_readable(&self, room: &Room) -> Result<bool, StorageError> {
         let event = room.read().state_event(HISTORY_VISIBILITY, "");
         let Some(nid) = event else { return Ok(false) };
-        let events = self.inner.store.reader().await?.find_events(&[nid]).await?;
+        let events = self.inner.store.find_events(&[nid]).await?;
         let visibility = events.get(&nid).map(|event| history_visibility_of(event));
         Ok(visibility == Some(HistoryVisibility::WorldReadable))
     }

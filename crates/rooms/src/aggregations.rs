@@ -110,7 +110,7 @@ impl Rooms {
             .collect();
         let latest = match latest.as_slice() {
             [] => HashMap::new(),
-            latest => self.inner.store.reader().await?.find_events(latest).await?,
+            latest => self.inner.store.find_events(latest).await?,
         };
         let mut bundles = HashMap::new();
         for (parent, children) in families {
@@ -172,7 +172,7 @@ impl Rooms {
                 break;
             }
             let nids: Vec<EventNid> = newest.iter().map(|(_, nid)| *nid).collect();
-            let events = self.inner.store.reader().await?.find_events(&nids).await?;
+            let events = self.inner.store.find_events(&nids).await?;
             for (parent, nid) in newest {
                 if let Some(event) = events.get(&nid).filter(|event| has_new_content(event)) {
                     found.insert(parent, event.clone());

@@ -8,6 +8,7 @@ use hs_model::{
     ids::{DeviceNid, EventNid, StateGroupNid, UserNid},
     membership::Membership,
     records::EventRecord,
+    stream::Position,
 };
 use hs_room_rules::redact::redact_json;
 use hs_storage::StorageError;
@@ -146,10 +147,7 @@ impl Rooms {
         wanted: impl Iterator<Item = EventNid>,
     ) -> Result<HashMap<EventNid, Arc<EventRecord>>, StorageError> {
         let wanted: Vec<EventNid> = wanted.collect();
-        if wanted.is_empty() {
-            return Ok(HashMap::new());
-        }
-        self.inner.store.reader().await?.find_events(&wanted).await
+        self.inner.store.find_events(&wanted).await
     }
 
     /// The viewer's membership at each event, changes by the event included.
@@ -169,6 +167,23 @@ impl Rooms {
             } else {
                 elsewhere.push(event);
             }
+        }
+        // Whose present member event took nobody's place had no membership before it, and without one they never had any.
+        if !elsewhere.is_empty() {
+            let member_event = room.read().state_event("m.room.member", viewer.user_id.as_str());
+            let member_event = self.inner.store.list_events(member_event.as_slice()).await?.pop();
+            let began = match member_event {
+                Some(event) if event.replaces.is_some() => None,
+                Some(event) => event.position,
+                None => Some(Position(i64::MAX)),
+            };
+            elsewhere.retain(|event| {
+                let is_before = event.position.is_some() && event.position < began;
+                if is_before {
+                    memberships.insert(event.nid, Membership::Leave);
+                }
+                !is_before
+            });
         }
         if elsewhere.is_empty() {
             return Ok(memberships);

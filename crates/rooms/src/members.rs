@@ -95,7 +95,7 @@ impl Rooms {
             state.state.get(MEMBER).map(|members| members.values().copied().collect()).unwrap_or_default()
         };
         nids.sort_unstable();
-        self.inner.store.reader().await?.list_events(&nids).await
+        self.inner.store.list_events(&nids).await
     }
 }
 

@@ -49,7 +49,7 @@ impl Pdus {
             }
         }
         if !unknown.is_empty() {
-            for (nid, event) in self.store.reader().await?.find_events(&unknown).await? {
+            for (nid, event) in self.store.find_events(&unknown).await? {
                 let pdu = Arc::new(parse(room, &event)?);
                 self.cache.insert(nid, pdu.clone());
                 found.insert(nid, pdu);

@@ -107,7 +107,7 @@ impl Rooms {
             let visible = self.visible(room, &facts, viewer).await?;
             let roots: Vec<EventNid> =
                 rows.iter().map(|row| row.root.nid).filter(|nid| visible.contains(*nid)).collect();
-            page.roots = self.inner.store.reader().await?.list_events(&roots).await?;
+            page.roots = self.inner.store.list_events(&roots).await?;
             if !page.roots.is_empty() || !has_more {
                 break;
             }

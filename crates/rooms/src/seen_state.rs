@@ -33,7 +33,7 @@ impl Rooms {
             }
         };
         let Some(nid) = nid else { return Ok(Some(None)) };
-        Ok(Some(self.inner.store.reader().await?.find_events(&[nid]).await?.remove(&nid)))
+        Ok(Some(self.inner.store.find_events(&[nid]).await?.remove(&nid)))
     }
 
     /// All of the state that a user may read; `None` when there is none.
@@ -58,6 +58,6 @@ impl Rooms {
             }
         };
         nids.sort_unstable();
-        Ok(Some(self.inner.store.reader().await?.list_events(&nids).await?))
+        Ok(Some(self.inner.store.list_events(&nids).await?))
     }
 }

@@ -43,7 +43,7 @@ impl Rooms {
         let mut nids: Vec<EventNid> =
             state.into_iter().filter(|(slot, _)| wanted(slot)).map(|(_, nid)| nid).collect();
         nids.sort_unstable();
-        self.inner.store.reader().await?.list_events(&nids).await
+        self.inner.store.list_events(&nids).await
     }
 
     /// The member events of some users in the state after an event.

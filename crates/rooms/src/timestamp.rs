@@ -41,7 +41,7 @@ impl Rooms {
             let facts: Vec<Facts> = rows.iter().map(Facts::from).collect();
             let visible = self.visible(room, &facts, viewer).await?;
             if let Some(row) = rows.iter().find(|row| visible.contains(row.nid)) {
-                return Ok(self.inner.store.reader().await?.find_events(&[row.nid]).await?.remove(&row.nid));
+                return Ok(self.inner.store.find_events(&[row.nid]).await?.remove(&row.nid));
             }
             match rows.last() {
                 Some(last) if rows.len() as i64 == batch => {

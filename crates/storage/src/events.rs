@@ -10,7 +10,7 @@ use hs_model::{
 use ruma::{EventId, OwnedEventId};
 
 use crate::{
-    Reader,
+    Reader, Store,
     error::{Result, StorageError},
 };
 
@@ -43,20 +43,45 @@ impl Place {
     }
 }
 
-impl Reader {
-    /// Events by number. Those that are not stored are missing in the answer.
-    pub async fn find_events(&mut self, nids: &[EventNid]) -> Result<HashMap<EventNid, Arc<EventRecord>>> {
-        let store = self.store();
+impl Store {
+    /// Events by number, without a connection when all of them are in memory. Those that are not stored are missing in the
+    /// answer.
+    pub async fn find_events(&self, nids: &[EventNid]) -> Result<HashMap<EventNid, Arc<EventRecord>>> {
+        let (found, unknown) = self.cached_events(nids);
+        if unknown.is_empty() {
+            return Ok(found);
+        }
+        self.reader().await?.find_events(nids).await
+    }
+
+    /// Events by number, in the order asked for, leaving out those that are not stored. As
+    /// [`find_events`](Self::find_events).
+    pub async fn list_events(&self, nids: &[EventNid]) -> Result<Vec<Arc<EventRecord>>> {
+        let found = self.find_events(nids).await?;
+        Ok(nids.iter().filter_map(|nid| found.get(nid).cloned()).collect())
+    }
+
+    /// Those of the events that are in memory, and the numbers of the others.
+    fn cached_events(&self, nids: &[EventNid]) -> (HashMap<EventNid, Arc<EventRecord>>, Vec<i64>) {
         let mut found = HashMap::with_capacity(nids.len());
         let mut unknown = Vec::new();
         for nid in nids {
-            match store.event_cache().get(*nid) {
+            match self.event_cache().get(*nid) {
                 Some(event) => {
                     found.insert(*nid, event);
                 }
                 None => unknown.push(nid.0),
             }
         }
+        (found, unknown)
+    }
+}
+
+impl Reader {
+    /// Events by number. Those that are not stored are missing in the answer.
+    pub async fn find_events(&mut self, nids: &[EventNid]) -> Result<HashMap<EventNid, Arc<EventRecord>>> {
+        let store = self.store();
+        let (mut found, unknown) = store.cached_events(nids);
         if unknown.is_empty() {
             return Ok(found);
         }

@@ -39,7 +39,7 @@ impl Batch<'_> {
             return Ok(None);
         }
         if !self.work.state_changes.values().any(|changed| changed == nid) {
-            let events = self.rooms.inner.store.reader().await?.find_events(&[*nid]).await?;
+            let events = self.rooms.inner.store.find_events(&[*nid]).await?;
             if events.get(nid).is_some_and(|event| event.redacted_by.is_some()) {
                 return Ok(None);
             }
