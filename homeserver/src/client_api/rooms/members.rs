@@ -23,8 +23,7 @@ pub(super) async fn get(
         membership: membership("membership", request.membership.as_ref())?,
         not_membership: membership("not_membership", request.not_membership.as_ref())?,
     };
-    // Clients send an empty one too.
-    let at = token("at", request.at.as_deref().filter(|at| !at.is_empty()))?;
+    let at = token("at", request.at.as_deref())?;
     let (room, access) = open_room(&rooms, &session, &request.room_id).await?;
     let viewer = viewer(&session);
     let members = rooms.members(&room, &viewer, &access, at, filter).await.map_err(ApiError::internal)?;

@@ -38,7 +38,7 @@ pub(super) async fn open_room(
     Ok((room, access))
 }
 
-/// Reads the token in a parameter of the query.
+/// Reads the token in a parameter of the query. Some clients send an empty one when they have none.
 pub(super) fn token(parameter: &str, text: Option<&str>) -> Result<Option<RoomStreamToken>, ApiError> {
     text.map(str::parse).transpose().map_err(|error| ApiError::invalid_param(format!("{parameter}: {error}")))
 }
