@@ -40,8 +40,9 @@ impl Signals {
         }
     }
 
-    /// Waits for another request to stop, of somebody who has lost patience.
-    pub async fn stop_again(&mut self) {
+    /// Waits for a request to stop, while there is nothing to reload: before the server runs, and when it is stopping
+    /// already and somebody loses patience.
+    pub async fn stopped(&mut self) {
         while self.next().await != Request::Stop {}
     }
 }

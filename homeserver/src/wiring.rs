@@ -81,7 +81,11 @@ pub async fn run(config: Config, reload: Reload) -> anyhow::Result<()> {
     // Addresses first: that one is taken is the most likely trouble, and this way nothing has been started yet.
     let listeners = bind_listeners(&config).await?;
     let signing_key = signing_key::load_or_create(&signing_key::path(&config), &mut rand::rng())?;
-    let database = Database::open(&config, Access::Exclusive).await?;
+    // Recovery after a crash, and migrations, can take their time; nobody has to wait for them to stop the server.
+    let database = tokio::select! {
+        opened = Database::open(&config, Access::Exclusive) => opened?,
+        () = signals.stopped() => return Ok(()),
+    };
     let outcome = serve(&config, &reload, signing_key, &database, listeners, &mut signals).await;
     database.close().await;
     tracing::info!("stopped");
@@ -96,7 +100,10 @@ async fn serve(
     listeners: Vec<(Bound, Vec<Resource>, usize)>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
-    database.prepare(config).await?;
+    tokio::select! {
+        prepared = database.prepare(config) => prepared?,
+        () = signals.stopped() => return Ok(()),
+    }
     let mut server = HttpServer::new(&config.http);
     let foundation = Foundation {
         config: Arc::clone(config),
@@ -121,7 +128,7 @@ async fn serve(
     tracing::info!("stopping: finishing requests");
     tokio::select! {
         () = stop(&server, &foundation, &services, config) => {}
-        () = signals.stop_again() => tracing::warn!("told to stop again: not waiting any longer"),
+        () = signals.stopped() => tracing::warn!("told to stop again: not waiting any longer"),
     }
     Ok(())
 }

@@ -130,6 +130,7 @@ impl Watch {
             forward_log(output);
         }
         let pid = child.id();
+        let mut guard = InterruptOnDrop(pid);
         let ready = async {
             loop {
                 if let Some(status) =
@@ -147,6 +148,7 @@ impl Watch {
         };
         match timeout(START_TIMEOUT, ready).await {
             Ok(Ok(())) => {
+                guard.0 = None;
                 self.pid.send_replace(pid);
                 self.state.send_replace(PostgresState::Running);
                 Ok(child)
@@ -159,6 +161,17 @@ impl Watch {
                     START_TIMEOUT.as_secs()
                 )))
             }
+        }
+    }
+}
+
+/// Tells a Postgres to stop when nobody waits any longer for it to start.
+struct InterruptOnDrop(Option<u32>);
+
+impl Drop for InterruptOnDrop {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            cluster::signal(pid, Signal::INT);
         }
     }
 }
