@@ -86,6 +86,7 @@ fn configuration(place: &Place<'_>, options: &ServerOptions) -> Value {
         "presence": {"enabled": true},
         "max_event_delay_duration": "24h",
         "experimental_features": {"msc4222_enabled": true},
+        "caches": {"sync_response_cache_duration": "0s"},
     });
     if let Some(secret) = &options.shared_secret {
         configuration["registration_shared_secret"] = json!(secret);

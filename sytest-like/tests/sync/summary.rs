@@ -11,6 +11,11 @@ async fn users<const N: usize>(server: &Server) -> [User; N] {
     users.try_into().expect("as many as were asked for")
 }
 
+/// Summaries are made for clients that load members lazily.
+fn lazily() -> Value {
+    json!({"presence": {"not_types": ["*"]}, "room": {"state": {"lazy_load_members": true}}})
+}
+
 fn summary<'a>(answer: &'a Response, room: &str) -> &'a Value {
     &entry(answer, "join", room)["summary"]
 }
@@ -42,7 +47,7 @@ async fn members_are_counted() {
     for user in [&dora, &eve] {
         alice.invite(&room, user).await;
     }
-    let answer = bob.sync().filter(&without_presence()).await;
+    let answer = bob.sync().filter(&lazily()).await;
     assert_eq!(summary(&answer, &room)["m.joined_member_count"], 3, "{answer}");
     assert_eq!(summary(&answer, &room)["m.invited_member_count"], 2, "{answer}");
 }
@@ -55,7 +60,7 @@ async fn changed_counts_are_told() {
     let server = Server::shared().await;
     let [alice, bob, carol] = users(&server).await;
     let room = alice.create_public_room().await;
-    let mut syncer = alice.syncer_with_filter(without_presence()).await;
+    let mut syncer = alice.syncer_with_filter(lazily()).await;
     let mut counts = async || {
         let answer = syncer.next(5_000).await;
         let summary = summary(&answer, &room);
@@ -83,9 +88,9 @@ async fn heroes_are_the_others() {
     let room = alice.create_public_room().await;
     bob.join(&room).await;
     alice.invite(&room, &carol).await;
-    let answer = alice.sync().filter(&without_presence()).await;
+    let answer = alice.sync().filter(&lazily()).await;
     assert_eq!(heroes(&answer, &room), sorted(&[&bob, &carol]), "{answer}");
-    let answer = bob.sync().filter(&without_presence()).await;
+    let answer = bob.sync().filter(&lazily()).await;
     assert_eq!(heroes(&answer, &room), sorted(&[&alice, &carol]), "{answer}");
 }
 
@@ -102,7 +107,7 @@ async fn first_five_are_heroes() {
         user.join(&room).await;
     }
     alice.join(&room).await;
-    let answer = alice.sync().filter(&without_presence()).await;
+    let answer = alice.sync().filter(&lazily()).await;
     let heroes = heroes(&answer, &room);
     assert!(heroes.len() >= 5 && !heroes.contains(&alice.id), "{answer}");
     for first in &others[..5] {
@@ -122,7 +127,7 @@ async fn those_who_left_are_heroes_of_an_empty_room() {
     carol.join(&room).await;
     bob.leave(&room).await;
     alice.membership(&room, "ban", &carol.id).await.expect_ok();
-    let answer = alice.sync().filter(&without_presence()).await;
+    let answer = alice.sync().filter(&lazily()).await;
     assert_eq!(heroes(&answer, &room), sorted(&[&bob, &carol]), "{answer}");
     assert_eq!(summary(&answer, &room)["m.joined_member_count"], 1, "{answer}");
 }
@@ -136,8 +141,7 @@ async fn changed_heroes_are_told() {
     let [alice, bob, carol] = users(&server).await;
     let room = alice.create_public_room().await;
     bob.join(&room).await;
-    let lazy = json!({"presence": {"not_types": ["*"]}, "room": {"state": {"lazy_load_members": true}}});
-    let mut syncer = alice.syncer_with_filter(lazy).await;
+    let mut syncer = alice.syncer_with_filter(lazily()).await;
     assert_eq!(heroes(&syncer.initial, &room), sorted(&[&bob]));
     carol.join(&room).await;
     let answer = syncer.next(5_000).await;
@@ -156,9 +160,23 @@ async fn room_that_loses_its_name_gets_heroes() {
     let [alice, bob] = users(&server).await;
     let room = alice.create_room(json!({"preset": "public_chat", "name": "Named"})).await;
     bob.join(&room).await;
-    let mut syncer = alice.syncer_with_filter(without_presence()).await;
+    let mut syncer = alice.syncer_with_filter(lazily()).await;
     alice.set_state(&room, "m.room.name", "", json!({"name": ""})).await;
     syncer.next(5_000).await;
-    let fresh = alice.login().await.sync().filter(&without_presence()).await;
+    let fresh = alice.login().await.sync().filter(&lazily()).await;
     assert_eq!(heroes(&fresh, &room), sorted(&[&bob]), "{fresh}");
+}
+
+/// Clients that do not load members lazily are told the same.
+/// spec: client-server-api/#get_matrixclientv3sync
+/// covers: GET /_matrix/client/v3/sync
+#[tokio::test]
+async fn summary_is_there_for_eager_clients() {
+    let server = Server::shared().await;
+    let [alice, bob] = users(&server).await;
+    let room = alice.create_public_room().await;
+    bob.join(&room).await;
+    let answer = alice.sync().filter(&without_presence()).await;
+    assert_eq!(summary(&answer, &room)["m.joined_member_count"], 2, "{answer}");
+    assert_eq!(heroes(&answer, &room), sorted(&[&bob]), "{answer}");
 }
