@@ -75,6 +75,8 @@ fn configuration(place: &Place<'_>, options: &ServerOptions) -> Value {
         "macaroon_secret_key": "not secret",
         "form_secret": "not secret",
         "bcrypt_rounds": 4,
+        // It would answer the same initial sync with the same answer for two minutes.
+        "caches": {"sync_response_cache_duration": "0s"},
         "enable_registration": options.registration != Registration::Closed,
         "enable_registration_without_verification": options.registration == Registration::Open,
         "registration_requires_token": options.registration == Registration::Token,

@@ -155,17 +155,33 @@ async fn joined_room_cannot_be_forgotten() {
 async fn forgotten_room_is_gone() {
     let (alice, bob) = two().await;
     let room = room_with(&alice, &[&bob]).await;
-    let event = alice.send_text(&room, "forget me").await;
+    alice.send_text(&room, "forget me").await;
     bob.leave(&room).await;
     let answer = bob.post(&path!("/v3/rooms/{}/forget", room), json!({})).await.expect_ok();
     assert_eq!(answer.json, json!({}));
     page(&bob, &room, "b").await.expect_err(403, "M_FORBIDDEN");
     bob.get(&path!("/v3/rooms/{}/state", room)).await.expect_err(403, "M_FORBIDDEN");
-    bob.get_event(&room, &event).await.expect_refused();
     // Forgetting twice is no harm to anybody.
     let twice = bob.post(&path!("/v3/rooms/{}/forget", room), json!({})).await;
     assert!(twice.status == 200 || (400..500).contains(&twice.status), "{twice}");
     assert_eq!(membership_of(&alice, &room, &bob.id).await, "leave");
+}
+
+/// Single events of a forgotten room are gone as well.
+/// spec: client-server-api/#post_matrixclientv3roomsroomidforget
+/// covers: POST /_matrix/client/v3/rooms/{roomId}/forget
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}
+#[tokio::test]
+async fn forgotten_events_are_gone() {
+    let (alice, bob) = two().await;
+    let room = room_with(&alice, &[&bob]).await;
+    let event = alice.send_text(&room, "forget me").await;
+    bob.leave(&room).await;
+    bob.get_event(&room, &event).await.expect_ok();
+    bob.post(&path!("/v3/rooms/{}/forget", room), json!({})).await.expect_ok();
+    bob.get_event(&room, &event).await.expect_refused();
+    bob.get(&path!("/v3/rooms/{}/context/{}", room, event)).await.expect_refused();
 }
 
 /// A forgotten room is not among the left rooms of a sync.

@@ -26,7 +26,7 @@ async fn events_of_more_than_64_kib_are_too_large() {
     let room = alice.create_public_room().await;
     for size in [65_536, 66_000, 200_000] {
         let content = json!({"body": "x".repeat(size)});
-        try_send(&alice, &room, "m.room.message", content.clone()).await.expect_err_of(&TOO_LARGE);
+        try_send(&alice, &room, "org.example.x", content.clone()).await.expect_err_of(&TOO_LARGE);
         try_state(&alice, &room, "org.example.large", "", content).await.expect_err_of(&TOO_LARGE);
     }
     alice.get_state(&room, "org.example.large", "").await.expect_err(404, "M_NOT_FOUND");
@@ -42,7 +42,7 @@ async fn events_of_almost_64_kib_are_taken() {
     let (alice, bob) = two().await;
     let room = super::ground::room_with(&alice, &[&bob]).await;
     let content = json!({"body": "x".repeat(64_000)});
-    let event = alice.send(&room, "m.room.message", content.clone()).await;
+    let event = alice.send(&room, "org.example.x", content.clone()).await;
     bob.get_event(&room, &event).await.expect_ok().has("content", content.clone());
     alice.set_state(&room, "org.example.large", "", content.clone()).await;
     assert_eq!(bob.get_state(&room, "org.example.large", "").await.expect_ok().json, content);
@@ -59,13 +59,13 @@ async fn size_is_that_of_the_canonical_form() {
     let room = alice.create_public_room().await;
     // Each escape is six bytes on the way and one in the event.
     let body = format!("{{ \"body\":    \"{}\" }}", "\\u0041".repeat(30_000));
-    let path = path!("/v3/rooms/{}/send/m.room.message/{}", room, unique("txn"));
+    let path = path!("/v3/rooms/{}/send/org.example.x/{}", room, unique("txn"));
     let event = alice.request(http::Method::PUT, &path).body(body).await.expect_ok();
     let seen = alice.get_event(&room, event.str("event_id")).await.expect_ok();
     assert_eq!(seen.str("/content/body"), "A".repeat(30_000));
     // Two bytes each in UTF-8.
     let content = json!({"body": "\u{e9}".repeat(33_000)});
-    try_send(&alice, &room, "m.room.message", content).await.expect_err_of(&TOO_LARGE);
+    try_send(&alice, &room, "org.example.x", content).await.expect_err_of(&TOO_LARGE);
 }
 
 /// A type has at most 255 bytes.

@@ -204,8 +204,6 @@ async fn wrong_parameters_are_refused() {
     let server = Server::shared().await;
     let alice = server.register("alice").await;
     let room = alice.create_public_room().await;
-    let bare = sytest_like::path!("/v3/rooms/{}/messages", room);
-    alice.get(&bare).await.expect_status(400).expect_refused();
     for direction in ["", "x", "B", "backwards"] {
         page(&alice, &room, direction).await.expect_status(400).expect_refused();
     }
@@ -219,6 +217,17 @@ async fn wrong_parameters_are_refused() {
     for filter in ["{", "[]", "7", "{\"limit\": \"x\"}", "{\"types\": \"m.room.message\"}"] {
         page(&alice, &room, "b").query("filter", filter).await.expect_status(400).expect_refused();
     }
+}
+
+/// The direction must be told.
+/// spec: client-server-api/#get_matrixclientv3roomsroomidmessages
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn direction_is_required() {
+    let server = Server::shared().await;
+    let alice = server.register("alice").await;
+    let room = alice.create_public_room().await;
+    alice.get(&sytest_like::path!("/v3/rooms/{}/messages", room)).await.expect_status(400).expect_refused();
 }
 
 /// A limit beyond all measure is brought down, not refused.

@@ -191,9 +191,12 @@ async fn relations_stay_within_a_room() {
     let (alice, _) = two().await;
     let (here, there) = (alice.create_public_room().await, alice.create_public_room().await);
     let parent = alice.send_text(&there, "parent").await;
-    alice.send(&here, "m.room.message", relation("m.reference", &parent, "from elsewhere")).await;
+    // It may be refused, or it is an event that relates to nothing.
+    let content = relation("m.reference", &parent, "from elsewhere");
+    let answer = super::ground::try_send(&alice, &here, "m.room.message", content).await;
+    assert!(answer.status == 200 || answer.status == 400, "{answer}");
     assert!(related(&alice, &there, &parent, "").await.is_empty());
-    ask(&alice, &here, &parent, "").await.expect_err(404, "M_NOT_FOUND");
+    ask(&alice, &here, &parent, "").await.expect_status(404).expect_refused();
     alice.get_event(&there, &parent).await.expect_ok().expect_absent("/unsigned/m.relations");
 }
 
@@ -236,7 +239,7 @@ async fn relations_are_for_who_may_read() {
         let answer = ask(&bob, &room, &parent, rest).await;
         answer.expect_err_of(&[(403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")]);
         let absent = ask(&alice, &room, &format!("${}", "A".repeat(43)), rest).await;
-        absent.expect_err(404, "M_NOT_FOUND");
+        absent.expect_status(404).expect_refused();
     }
 }
 

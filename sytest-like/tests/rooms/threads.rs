@@ -130,9 +130,7 @@ async fn wrong_questions_are_refused() {
     let (alice, bob) = two().await;
     let room = alice.create_public_room().await;
     ask(&bob, &room).await.expect_err(403, "M_FORBIDDEN");
-    for (name, value) in
-        [("include", "x"), ("limit", "0"), ("limit", "-1"), ("limit", "x"), ("from", "nonsense")]
-    {
+    for (name, value) in [("include", "x"), ("limit", "-1"), ("limit", "x"), ("from", "nonsense")] {
         let answer = ask(&alice, &room).query(name, value).await;
         assert_eq!(answer.status, 400, "{name}={value}: {answer}");
         answer.expect_refused();
