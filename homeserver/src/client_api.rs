@@ -90,8 +90,9 @@ pub(crate) fn router() -> Router<ClientState> {
 
 /// What leads into rooms, and stands outside of `/rooms`.
 fn room_routes() -> Router<ClientState> {
+    let options = RouteOptions::default();
     Router::new()
-        .ruma_route(create_room::post)
+        .route_like::<spec::room::create_room::v3::Request, _, _>(options, create_room::post)
         .ruma_route(join::post)
         .ruma_route(joined_rooms::get)
         .ruma_route(knock::post)

@@ -91,6 +91,9 @@ pub enum CreateRoomError {
     /// Somebody of another server is invited.
     #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
     RemoteUser(OwnedUserId),
+    /// Somebody is invited who wants no invites.
+    #[error("{0} does not accept invites")]
+    InvitesBlocked(OwnedUserId),
     /// Too many invites and initial events.
     #[error("a room can not begin with more than {MAX_FIRST_EVENTS} events")]
     TooManyEvents,
@@ -116,10 +119,10 @@ impl RoomActions {
         let rules = room_version::rules(&version)
             .ok_or_else(|| CreateRoomError::UnsupportedVersion(version.clone()))?;
         let alias = parameters.alias_localpart.as_deref().map(|name| self.new_alias(name)).transpose()?;
-        parameters.invite = self.check_invites(&creator, parameters.invite)?;
         if parameters.invite.len() + parameters.initial_state.len() > MAX_FIRST_EVENTS {
             return Err(CreateRoomError::TooManyEvents);
         }
+        parameters.invite = self.check_invites(&creator, parameters.invite).await?;
         let plan = Plan {
             creator: &creator,
             version: &version,
@@ -162,7 +165,7 @@ impl RoomActions {
     }
 
     /// The users to invite, each once, without the creator.
-    fn check_invites(
+    async fn check_invites(
         &self,
         creator: &Sender,
         invite: Vec<OwnedUserId>,
@@ -170,9 +173,14 @@ impl RoomActions {
         let mut seen = HashSet::from([creator.user_id.clone()]);
         let invite: Vec<_> = invite.into_iter().filter(|user_id| seen.insert(user_id.clone())).collect();
         for user_id in &invite {
-            self.check_can_be_invited(user_id).map_err(|error| match error {
+            self.check_can_be_invited(user_id).await.map_err(|error| match error {
                 MembershipError::RemoteUser(user_id) => CreateRoomError::RemoteUser(user_id),
-                error => CreateRoomError::InvalidState(error.to_string()),
+                MembershipError::InvitesBlocked(user_id) => CreateRoomError::InvitesBlocked(user_id),
+                MembershipError::Storage(error) => CreateRoomError::Storage(error),
+                MembershipError::Write(error) => CreateRoomError::Write(error),
+                error @ (MembershipError::UnknownRoom(_) | MembershipError::NotAllowed(_)) => {
+                    CreateRoomError::InvalidState(error.to_string())
+                }
             })?;
         }
         Ok(invite)

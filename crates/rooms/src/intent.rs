@@ -44,8 +44,17 @@ pub struct Intent {
 pub struct ExpectedMembership {
     /// The memberships from which the change may be made.
     pub among: &'static [Membership],
-    /// What is said when it is another.
-    pub otherwise: &'static str,
+    /// What is answered when it is another.
+    pub otherwise: Mismatch,
+}
+
+/// Why a membership can not be changed from what it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Mismatch {
+    /// It may not: nobody may do this to a user who is so.
+    Forbidden(&'static str),
+    /// There is nothing to change.
+    BadState(&'static str),
 }
 
 impl Intent {

@@ -37,6 +37,17 @@ pub struct NewRoomRequest {
     pub alias: Option<OwnedRoomAliasId>,
 }
 
+/// A room that has no events yet.
+#[derive(Debug)]
+pub(crate) struct Draft(Room);
+
+impl Draft {
+    /// The id that the room will have, in versions whose rooms are not named by their create event.
+    pub(crate) fn room_id(&self) -> &RoomId {
+        &self.0.room_id
+    }
+}
+
 impl Rooms {
     /// Makes a room with its first events, all at once.
     ///
@@ -44,7 +55,8 @@ impl Rooms {
     /// same millisecond: then it is made a millisecond later.
     pub async fn create(&self, mut request: NewRoomRequest) -> Result<Arc<Room>, WriteError> {
         for attempt in 1..MAX_ATTEMPTS {
-            match self.try_create(request.clone()).await {
+            let draft = self.draft(&request.version).await?;
+            match self.create_drafted(draft, request.clone()).await {
                 Err(WriteError::Busy) => {}
                 outcome => return outcome,
             }
@@ -55,12 +67,29 @@ impl Rooms {
         Err(WriteError::Busy)
     }
 
-    async fn try_create(&self, request: NewRoomRequest) -> Result<Arc<Room>, WriteError> {
-        let rules = room_version::rules(&request.version)
+    /// A room to be made.
+    pub(crate) async fn draft(&self, version: &RoomVersionId) -> Result<Draft, WriteError> {
+        let rules = room_version::rules(version)
             .ok_or_else(|| WriteError::Forbidden("This room version is not supported".to_owned()))?;
         let nid = self.inner.store.allocate_room_nid().await?;
         // In versions whose rooms are named by their create event, this name is replaced by the first event built.
-        let draft = Room::new(nid, self.random_room_id(), request.version.clone(), rules);
+        Ok(Draft(Room::new(nid, self.random_room_id(), version.clone(), rules)))
+    }
+
+    /// Whether a room could begin with these events.
+    pub(crate) async fn try_draft(&self, draft: &Draft, request: &NewRoomRequest) -> Result<(), WriteError> {
+        let (sender, intents) = (request.creator.clone(), request.intents.clone());
+        let mut batch = Batch::for_new_room(self, &draft.0);
+        batch.add(&WriteRequest { sender, intents, transaction: None }).await.map(drop)
+    }
+
+    /// Makes a room of a draft.
+    pub(crate) async fn create_drafted(
+        &self,
+        Draft(draft): Draft,
+        request: NewRoomRequest,
+    ) -> Result<Arc<Room>, WriteError> {
+        let (nid, rules) = (draft.nid, draft.rules);
         let write = WriteRequest { sender: request.creator, intents: request.intents, transaction: None };
         let mut batch = Batch::for_new_room(self, &draft);
         batch.add(&write).await?;

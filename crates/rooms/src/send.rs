@@ -27,6 +27,9 @@ pub enum SendError {
     /// An invite for a user of another server.
     #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
     RemoteUser(OwnedUserId),
+    /// An invite for a user who wants none.
+    #[error("{0} does not accept invites")]
+    InvitesBlocked(OwnedUserId),
     /// The rules of the room forbid it, or it could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -49,6 +52,7 @@ impl From<MembershipError> for SendError {
         match error {
             MembershipError::UnknownRoom(unknown) => Self::UnknownRoom(unknown),
             MembershipError::RemoteUser(user_id) => Self::RemoteUser(user_id),
+            MembershipError::InvitesBlocked(user_id) => Self::InvitesBlocked(user_id),
             MembershipError::NotAllowed(why) => Self::Write(WriteError::Forbidden(why)),
             MembershipError::Write(error) => Self::Write(error),
             MembershipError::Storage(error) => Self::Storage(error),

@@ -14,7 +14,7 @@ use hs_room_rules::{
     room_version::{self, RoomVersionRules, RoomVersionRulesExt as _},
 };
 use hs_storage::{StorageError, rooms::RoomHead};
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId};
 use serde_json::{Map, Value, json};
 
 use self::power_levels::NewPowerLevels;
@@ -23,6 +23,7 @@ use crate::{
     actions::{FindRoomError, UnknownRoom},
     membership::MemberContent,
     new_room::NewRoomRequest,
+    ports::Profile,
 };
 
 /// Why a room was not upgraded.
@@ -83,27 +84,23 @@ impl RoomActions {
         let rules = room_version::rules(&upgrade.version)
             .ok_or_else(|| UpgradeError::UnsupportedVersion(upgrade.version.clone()))?;
         let old = self.find_old_room(room_id, &sender).await?;
-        let levels = NewPowerLevels::new(&old, rules, &sender.user_id, &upgrade.additional_creators);
-        let mut intents = vec![self.new_create_event(&old, rules, &sender, &upgrade).await?];
-        let profile = self.profile(&sender.user_id).await?;
-        intents.push(
-            MemberContent::new(Membership::Join, None).with_profile(profile).into_intent(&sender.user_id),
-        );
-        intents.push(Intent::state("m.room.power_levels", "", levels.first()));
-        intents.extend(carry_over::state(&old, rules));
-        if let Some(content) = levels.last() {
-            intents.push(Intent::state("m.room.power_levels", "", content));
-        }
-        let request = NewRoomRequest {
-            creator: sender.clone(),
-            version: upgrade.version,
-            intents,
-            is_published: false,
-            alias: None,
+        let draft = self.rooms.draft(&upgrade.version).await?;
+        let first = FirstEvents { old: &old, rules, sender: &sender, upgrade: &upgrade };
+        let new = if rules.room_id_is_create_hash() {
+            let request = first.request(self.profile(&sender.user_id).await?, None);
+            let new = self.rooms.create_drafted(draft, request).await?;
+            self.send_tombstone(&old, &sender, &new.room_id).await?;
+            new
+        } else {
+            // Each of the two rooms names the other. The new one is tried first, so that the old one is not closed in
+            // vain; should the server stop in between, upgrading again mends it.
+            let profile = self.profile(&sender.user_id).await?;
+            let last = self.last_event_id(&old).await?;
+            self.rooms.try_draft(&draft, &first.request(profile.clone(), last)).await?;
+            let tombstone = self.send_tombstone(&old, &sender, draft.room_id()).await?;
+            self.rooms.create_drafted(draft, first.request(profile, Some(tombstone))).await?
         };
-        let new = self.rooms.create(request).await?;
-        // From here on the new room stands; if the old one can not be closed, the user is told, and both go on.
-        self.close(&old, &sender, &new).await?;
+        self.restrict(&old, &sender).await?;
         self.move_names(&old, &new).await?;
         self.settle_in(&new, &sender).await;
         Ok(new.room_id.clone())
@@ -135,58 +132,43 @@ impl RoomActions {
         Ok(OldRoom { room, create, power_levels, state, head })
     }
 
-    async fn new_create_event(
-        &self,
-        old: &OldRoom,
-        rules: &RoomVersionRules,
-        sender: &Sender,
-        upgrade: &Upgrade,
-    ) -> Result<Intent, StorageError> {
-        let old_content: Map<String, Value> = old.create.content_as().unwrap_or_default();
-        let mut predecessor = json!({ "room_id": old.room.room_id });
-        if !rules.room_id_is_create_hash() {
-            let last = &old.head.forward_extremities;
-            let ids = self.rooms.store().reader().await?.list_event_ids(last).await?;
-            if let Some(event_id) = last.iter().rev().find_map(|nid| ids.get(nid)) {
-                predecessor["event_id"] = json!(event_id);
-            }
-        }
-        let mut content = json!({ "room_version": upgrade.version, "predecessor": predecessor });
-        if !rules.authorization.use_room_create_sender {
-            content["creator"] = json!(sender.user_id);
-        }
-        for key in ["type", "m.federate"] {
-            if let Some(value) = old_content.get(key) {
-                content[key] = value.clone();
-            }
-        }
-        let additional_creators: Vec<_> =
-            upgrade.additional_creators.iter().filter(|user_id| **user_id != sender.user_id).collect();
-        if rules.authorization.additional_room_creators && !additional_creators.is_empty() {
-            content["additional_creators"] = json!(additional_creators);
-        }
-        Ok(Intent::state("m.room.create", "", content.to_string()))
+    /// One of the newest events of the old room.
+    async fn last_event_id(&self, old: &OldRoom) -> Result<Option<OwnedEventId>, StorageError> {
+        let last = &old.head.forward_extremities;
+        let mut ids = self.rooms.store().reader().await?.list_event_ids(last).await?;
+        Ok(last.iter().rev().find_map(|nid| ids.remove(nid)))
     }
 
-    /// Says in the old room where the new one is, and makes it hard to go on talking there.
-    async fn close(&self, old: &OldRoom, sender: &Sender, new: &Room) -> Result<(), WriteError> {
-        let tombstone = json!({ "body": "This room has been replaced", "replacement_room": new.room_id });
-        let tombstone = Intent::state("m.room.tombstone", "", tombstone.to_string());
-        let mut intents = vec![tombstone.clone()];
+    /// Says in the old room where the new one is.
+    async fn send_tombstone(
+        &self,
+        old: &OldRoom,
+        sender: &Sender,
+        new: &RoomId,
+    ) -> Result<OwnedEventId, WriteError> {
+        let content = json!({ "body": "This room has been replaced", "replacement_room": new });
+        let intent = Intent::state("m.room.tombstone", "", content.to_string());
+        let written = self.rooms.write_one(&old.room, WriteRequest::one(sender.clone(), intent)).await?;
+        Ok(written.event_id().clone())
+    }
+
+    /// Makes it hard to go on talking in the old room, and takes its alias away, as far as the user may.
+    async fn restrict(&self, old: &OldRoom, sender: &Sender) -> Result<(), WriteError> {
+        let mut intents = Vec::new();
         if old.room.read().state_event("m.room.canonical_alias", "").is_some() {
             intents.push(Intent::state("m.room.canonical_alias", "", "{}"));
         }
         if let Some(power_levels) = &old.power_levels {
             intents.push(Intent::state("m.room.power_levels", "", power_levels::closed(power_levels)));
         }
-        let request = WriteRequest { sender: sender.clone(), intents, transaction: None };
-        match self.rooms.write(&old.room, request).await {
-            // Who may set the tombstone need not be allowed the rest.
-            Err(WriteError::Forbidden(_) | WriteError::Content(_)) => {
-                self.rooms.write(&old.room, WriteRequest::one(sender.clone(), tombstone)).await.map(drop)
+        for intent in intents {
+            match self.rooms.write_one(&old.room, WriteRequest::one(sender.clone(), intent)).await {
+                // Who may set the tombstone need not be allowed the rest.
+                Ok(_) | Err(WriteError::Forbidden(_) | WriteError::Content(_)) => {}
+                Err(error) => return Err(error),
             }
-            answer => answer.map(drop),
         }
+        Ok(())
     }
 
     /// Aliases and the place in the directory go to the new room.
@@ -199,5 +181,58 @@ impl RoomActions {
             txn.set_published(old.room.nid, false).await?;
         }
         txn.commit().await
+    }
+}
+
+/// What the new room begins with.
+struct FirstEvents<'a> {
+    old: &'a OldRoom,
+    rules: &'static RoomVersionRules,
+    sender: &'a Sender,
+    upgrade: &'a Upgrade,
+}
+
+impl FirstEvents<'_> {
+    /// All of it. `last` is the event of the old room that the new one names.
+    fn request(&self, profile: Profile, last: Option<OwnedEventId>) -> NewRoomRequest {
+        let user_id = &self.sender.user_id;
+        let levels = NewPowerLevels::new(self.old, self.rules, user_id, &self.upgrade.additional_creators);
+        let join = MemberContent::new(Membership::Join, None).with_profile(profile).into_intent(user_id);
+        let mut intents =
+            vec![self.create(last), join, Intent::state("m.room.power_levels", "", levels.first())];
+        intents.extend(carry_over::state(self.old, self.rules));
+        if let Some(content) = levels.last() {
+            intents.push(Intent::state("m.room.power_levels", "", content));
+        }
+        NewRoomRequest {
+            creator: self.sender.clone(),
+            version: self.upgrade.version.clone(),
+            intents,
+            is_published: false,
+            alias: None,
+        }
+    }
+
+    fn create(&self, last: Option<OwnedEventId>) -> Intent {
+        let old_content: Map<String, Value> = self.old.create.content_as().unwrap_or_default();
+        let mut predecessor = json!({ "room_id": self.old.room.room_id });
+        if let Some(last) = last {
+            predecessor["event_id"] = json!(last);
+        }
+        let mut content = json!({ "room_version": self.upgrade.version, "predecessor": predecessor });
+        if !self.rules.authorization.use_room_create_sender {
+            content["creator"] = json!(self.sender.user_id);
+        }
+        for key in ["type", "m.federate"] {
+            if let Some(value) = old_content.get(key) {
+                content[key] = value.clone();
+            }
+        }
+        let creators = self.upgrade.additional_creators.iter();
+        let creators: Vec<_> = creators.filter(|user_id| **user_id != self.sender.user_id).collect();
+        if self.rules.authorization.additional_room_creators && !creators.is_empty() {
+            content["additional_creators"] = json!(creators);
+        }
+        Intent::state("m.room.create", "", content.to_string())
     }
 }

@@ -62,6 +62,9 @@ pub enum WriteError {
     /// The rules of the room do not allow it.
     #[error("{0}")]
     Forbidden(String),
+    /// There is nothing to change: somebody is to be unbanned who is not banned.
+    #[error("{0}")]
+    BadState(&'static str),
     /// It cannot be made into an event.
     #[error(transparent)]
     Build(#[from] BuildError),
@@ -200,7 +203,9 @@ impl Rooms {
             built.push(batch.add(&job.request).await);
         }
         let version = batch.version();
-        if built.iter().any(|result| matches!(result, Err(WriteError::Forbidden(_))))
+        if built
+            .iter()
+            .any(|result| matches!(result, Err(WriteError::Forbidden(_) | WriteError::BadState(_))))
             && !self.is_current(room, version).await?
         {
             return Ok(Progress::Again);

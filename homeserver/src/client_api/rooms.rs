@@ -37,7 +37,7 @@ use hs_rooms::{
 use http::StatusCode;
 use ruma::{
     RoomId,
-    api::client::{receipt::create_receipt, typing::create_typing_event},
+    api::client::{receipt::create_receipt, room::upgrade_room, typing::create_typing_event},
 };
 
 use super::{ClientState, auth::Session};
@@ -65,7 +65,7 @@ pub(super) fn routes() -> Router<ClientState> {
         .ruma_route_at(state::PATHS, opaque, state::put)
         .route_like::<create_typing_event::v3::Request, _, _>(RouteOptions::default(), typing::put)
         .ruma_route(unban::post)
-        .ruma_route(upgrade::post)
+        .route_like::<upgrade_room::v3::Request, _, _>(RouteOptions::default(), upgrade::post)
         .merge(reading_routes())
 }
 
@@ -103,6 +103,7 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
     let message = error.to_string();
     match error {
         WriteError::Forbidden(why) => ApiError::forbidden(why),
+        WriteError::BadState(_) => ApiError::new(StatusCode::FORBIDDEN, "M_BAD_STATE", message),
         WriteError::Build(BuildError::Content(_)) | WriteError::Content(ContentError::Malformed(_)) => {
             ApiError::bad_json(message)
         }
@@ -127,6 +128,7 @@ fn send_error(error: SendError) -> ApiError {
         SendError::RedactsNothing => ApiError::bad_json(message),
         SendError::BadAlias(_) => ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message),
         SendError::RemoteUser(_) => remote_user(message),
+        SendError::InvitesBlocked(_) => invites_blocked(message),
         SendError::Write(error) => write_error(error),
         SendError::Storage(error) => ApiError::internal(error),
     }
@@ -138,6 +140,7 @@ pub(super) fn membership_error(error: MembershipError, unknown: fn(UnknownRoom) 
     match error {
         MembershipError::UnknownRoom(room) => unknown(room),
         MembershipError::RemoteUser(_) => remote_user(message),
+        MembershipError::InvitesBlocked(_) => invites_blocked(message),
         MembershipError::NotAllowed(why) => ApiError::forbidden(why),
         MembershipError::Write(error) => write_error(error),
         MembershipError::Storage(error) => ApiError::internal(error),
@@ -147,6 +150,11 @@ pub(super) fn membership_error(error: MembershipError, unknown: fn(UnknownRoom) 
 /// For what other servers would have to take part in.
 pub(super) fn remote_user(message: String) -> ApiError {
     ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
+}
+
+/// For invites to users who want none.
+pub(super) fn invites_blocked(message: String) -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "M_INVITE_BLOCKED", message)
 }
 
 /// For actions of those who are in the room already.

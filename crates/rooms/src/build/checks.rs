@@ -9,7 +9,7 @@ use hs_storage::append::Relation;
 use ruma::{OwnedEventId, events::room::member::MembershipState};
 
 use super::Batch;
-use crate::{Intent, WriteError};
+use crate::{Intent, WriteError, intent::Mismatch};
 
 /// Redacting one of these would break the room, or open it to servers that were shut out.
 const NEVER_REDACTED: [&str; 2] = ["m.room.create", "m.room.server_acl"];
@@ -28,7 +28,10 @@ impl Batch<'_> {
         if expected.among.contains(&current) {
             return Ok(());
         }
-        Err(WriteError::Forbidden(expected.otherwise.to_owned()))
+        Err(match expected.otherwise {
+            Mismatch::Forbidden(why) => WriteError::Forbidden(why.to_owned()),
+            Mismatch::BadState(why) => WriteError::BadState(why),
+        })
     }
 
     /// The state event in force that already says what this one would.

@@ -13,17 +13,20 @@ use super::{MemberContent, RestrictedJoinError};
 use crate::{
     Intent, Room, RoomActions, Sender, WriteError, WriteRequest,
     actions::{FindRoomError, UnknownRoom},
-    intent::ExpectedMembership,
+    intent::{ExpectedMembership, Mismatch},
 };
 
 /// Whom one may kick.
 const IN_THE_ROOM: ExpectedMembership = ExpectedMembership {
     among: &[Membership::Join, Membership::Invite, Membership::Knock],
-    otherwise: "The user is not in the room",
+    otherwise: Mismatch::Forbidden("The user is not in the room"),
 };
 /// Whom one may unban.
 const BANNED: ExpectedMembership =
-    ExpectedMembership { among: &[Membership::Ban], otherwise: "The user is not banned" };
+    ExpectedMembership { among: &[Membership::Ban], otherwise: Mismatch::BadState("The user is not banned") };
+
+/// Where a user's wish to get no invites is kept.
+const INVITE_PERMISSION: &str = "m.invite_permission_config";
 
 /// Names the member of this server through whom a user joined; only the server itself may say so.
 const AUTHORISER: &str = "join_authorised_via_users_server";
@@ -37,6 +40,9 @@ pub enum MembershipError {
     /// The user is of another server, which has to be asked.
     #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
     RemoteUser(OwnedUserId),
+    /// The user wants no invites.
+    #[error("{0} does not accept invites")]
+    InvitesBlocked(OwnedUserId),
     /// The room lets in members of other rooms, and the user is none.
     #[error("{0}")]
     NotAllowed(String),
@@ -123,7 +129,7 @@ impl RoomActions {
         options: MembershipOptions<'_>,
     ) -> Result<(), MembershipError> {
         let room = self.known(room_id).await?;
-        if let Err(error) = self.check_can_be_invited(options.target) {
+        if let Err(error) = self.check_can_be_invited(options.target).await {
             // Whoever may not invite anybody is told so, and nothing of what this server cannot do.
             self.check_may_invite(&room, sender).await?;
             return Err(error);
@@ -180,7 +186,7 @@ impl RoomActions {
         let target_id = <&UserId>::try_from(target);
         match (membership.as_deref(), target_id) {
             (Ok("invite"), Ok(target_id)) => {
-                self.check_can_be_invited(target_id)?;
+                self.check_can_be_invited(target_id).await?;
                 self.write_one(room, sender, Intent::state("m.room.member", target, content)).await
             }
             (Ok("join"), _) if target == sender.user_id => {
@@ -213,11 +219,25 @@ impl RoomActions {
         }
     }
 
-    pub(crate) fn check_can_be_invited(&self, user_id: &UserId) -> Result<(), MembershipError> {
-        if self.rooms.is_local(user_id) {
-            return Ok(());
+    /// Whether this server can and may invite somebody.
+    ///
+    /// <https://spec.matrix.org/v1.19/client-server-api/#invite-permission>
+    pub(crate) async fn check_can_be_invited(&self, user_id: &UserId) -> Result<(), MembershipError> {
+        #[derive(Deserialize)]
+        struct Permission {
+            default_action: String,
         }
-        Err(MembershipError::RemoteUser(user_id.to_owned()))
+        if !self.rooms.is_local(user_id) {
+            return Err(MembershipError::RemoteUser(user_id.to_owned()));
+        }
+        let store = self.rooms.store();
+        let user = store.intern_user(user_id).await?;
+        let permission = store.reader().await?.find_account_data(user, None, INVITE_PERMISSION).await?;
+        let permission = permission.and_then(|content| serde_json::from_str::<Permission>(&content).ok());
+        if permission.is_some_and(|permission| permission.default_action == "block") {
+            return Err(MembershipError::InvitesBlocked(user_id.to_owned()));
+        }
+        Ok(())
     }
 
     async fn set(

@@ -81,9 +81,11 @@ async fn who_is_not_in_the_room_can_not_be_kicked_and_who_is_not_banned_can_not_
     stage.actions.kick(&room_id, &alice, bob_options()).await.expect("a member");
     let kicked_again = stage.actions.kick(&room_id, &alice, bob_options()).await;
 
-    for refused in [unbanned, kicked_again] {
-        assert!(matches!(refused, Err(MembershipError::Write(WriteError::Forbidden(_)))), "{refused:?}");
-    }
+    assert!(matches!(unbanned, Err(MembershipError::Write(WriteError::BadState(_)))), "{unbanned:?}");
+    assert!(
+        matches!(kicked_again, Err(MembershipError::Write(WriteError::Forbidden(_)))),
+        "{kicked_again:?}"
+    );
 }
 
 #[tokio::test]
@@ -126,6 +128,23 @@ async fn users_of_other_servers_are_refused_instead_of_invited_in_vain() {
 
     assert!(matches!(invited, Err(MembershipError::RemoteUser(_))), "{invited:?}");
     assert_eq!(stage.state(&room_id, "m.room.member", target.as_str()).await, Value::Null);
+}
+
+#[tokio::test]
+async fn who_blocks_invites_gets_none() {
+    let stage = Stage::new().await;
+    let (alice, bob) = (stage.person("alice").await, stage.person("bob").await);
+    let room_id = stage.public_room(&alice).await;
+    let mut txn = stage.server.store.begin().await.expect("a connection");
+    txn.upsert_account_data(bob.nid, None, "m.invite_permission_config", r#"{"default_action":"block"}"#)
+        .await
+        .expect("a working database");
+    txn.commit().await.expect("a working database");
+
+    let options = MembershipOptions { target: &bob.user_id, reason: None };
+    let invited = stage.actions.invite(&room_id, &alice, options).await;
+
+    assert!(matches!(invited, Err(MembershipError::InvitesBlocked(_))), "{invited:?}");
 }
 
 #[tokio::test]
