@@ -30,6 +30,7 @@ mod user;
 
 pub mod cases;
 pub mod hostile;
+pub mod install;
 pub mod operations;
 
 use std::fmt::Write as _;

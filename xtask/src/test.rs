@@ -7,7 +7,7 @@ mod binaries;
 mod report;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
@@ -31,9 +31,6 @@ const BLACK_BOX: &str = "sytest-like";
 
 /// Black-box cases that kill servers: they take long, and run by themselves.
 const CRASH_CASES: &str = "crash::";
-
-/// Programs that drive real clients, when there are any.
-const CLIENTS: &str = "sytest-like/clients/run";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suite {
@@ -147,15 +144,10 @@ fn run_suites(
             report.tests("crash", &mut binary.command(&kith, &crash_only));
         }
     }
-    let clients = workspace.root.join(CLIENTS);
-    if wants(Suite::Clients) && clients.exists() {
-        report.step("clients", || run_clients(&clients, &kith, filters));
+    if wants(Suite::Clients) {
+        report.step("clients", || run_command(Command::new(&binaries.clients).env("KITH_BIN", &kith)));
     }
     Ok(())
-}
-
-fn run_clients(program: &Path, kith: &PathBuf, filters: &[&str]) -> Result<()> {
-    run_command(Command::new(program).args(filters).env("KITH_BIN", kith))
 }
 
 impl TestBinary {

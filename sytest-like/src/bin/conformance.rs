@@ -3,10 +3,9 @@
 //! Against Synapse it installs Synapse from PyPI on first use, and leaves out the cases that say they do not apply
 //! there (`not on synapse:`) and those that `synapse-deviations.txt` lists.
 
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use sytest_like::cases;
+use sytest_like::{cases, install};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,7 +21,7 @@ fn main() -> ExitCode {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["test", "-p", "sytest-like", "--test", "main", "--"]);
     if synapse {
-        install_synapse();
+        install::synapse();
         cargo.env("KITH_TEST_AGAINST", "synapse");
         for name in skipped_on_synapse() {
             cargo.args(["--skip", &name]);
@@ -44,23 +43,4 @@ fn skipped_on_synapse() -> Vec<String> {
         names.push(name.to_owned());
     }
     names
-}
-
-fn install_synapse() {
-    if std::env::var_os("KITH_TEST_SYNAPSE_PYTHON").is_some() {
-        return;
-    }
-    let home = std::env::var_os("HOME").expect("HOME is set");
-    let venv = Path::new(&home).join(".cache/kith/synapse");
-    if venv.join("installed").exists() {
-        return;
-    }
-    run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-    run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "matrix-synapse", "psycopg2-binary"]));
-    std::fs::write(venv.join("installed"), "").expect("the cache can be written to");
-}
-
-fn run(command: &mut Command) {
-    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(status.success(), "{command:?}: {status}");
 }

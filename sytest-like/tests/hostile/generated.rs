@@ -59,6 +59,44 @@ async fn wrong_types_in_every_field() {
     send_all(requests, keeps_countenance).await;
 }
 
+/// A value of extreme size, range, depth or encoding in each field of each body.
+/// spec: client-server-api/#standard-error-response
+/// not on synapse: it answers some of these with 500
+#[tokio::test]
+async fn extreme_values_in_every_field() {
+    let server = Server::shared().await;
+    let ground = Ground::new(&server).await;
+    let requests = client_bodies().flat_map(|body| {
+        let ground = &ground;
+        fields(&body.shape).into_iter().flat_map(move |(pointer, _)| {
+            let body = body.clone();
+            extreme_values().into_iter().map(move |value| {
+                let text = body_with(&body.shape, &pointer, &value);
+                let what = format!("{} {pointer} = {value}", body.operation.name());
+                (what, request(ground, &body.operation).body(text))
+            })
+        })
+    });
+    send_all(requests, keeps_countenance).await;
+}
+
+/// Bodies that are no JSON object, or no JSON, or no text.
+/// spec: client-server-api/#standard-error-response
+/// not on synapse: it answers some of these with 500
+#[tokio::test]
+async fn wrong_bodies_everywhere() {
+    let server = Server::shared().await;
+    let ground = Ground::new(&server).await;
+    let requests = client_bodies().flat_map(|body| {
+        let ground = &ground;
+        wrong_bodies().into_iter().map(move |bytes| {
+            let what = format!("{} {}", body.operation.name(), String::from_utf8_lossy(&bytes));
+            (what, request(ground, &body.operation).body(bytes))
+        })
+    });
+    send_all(requests, keeps_countenance).await;
+}
+
 /// Paths whose segments are no identifiers, no text, or numbers out of range.
 /// spec: client-server-api/#common-error-codes
 /// not on synapse: it answers some of these with 500
@@ -100,6 +138,29 @@ async fn long_segments_in_every_path() {
                 let request = ground.user.request(method(&operation), &path);
                 let has_body = !matches!(method(&operation), Method::GET | Method::DELETE);
                 let request = if has_body { request.body("{}") } else { request };
+                (format!("{} {path}", operation.method), request)
+            })
+        })
+    });
+    send_all(requests, keeps_countenance).await;
+}
+
+/// Query parameters that are no numbers, no tokens, no text.
+/// spec: client-server-api/#standard-error-response
+/// not on synapse: it answers some of these with 500
+#[tokio::test]
+async fn wrong_values_in_every_query() {
+    let server = Server::shared().await;
+    let ground = Ground::new(&server).await;
+    let queries = operations::queries().into_iter().filter(|(operation, _)| operation.api == "client-server");
+    let requests = queries.flat_map(|(operation, names)| {
+        let ground = &ground;
+        names.into_iter().flat_map(move |name| {
+            let operation = operation.clone();
+            WRONG_QUERIES.iter().map(move |raw| {
+                let path = format!("{}?{name}={raw}", ground.path(&operation));
+                let request = ground.user.request(method(&operation), &path);
+                let request = if method(&operation) == Method::GET { request } else { request.body("{}") };
                 (format!("{} {path}", operation.method), request)
             })
         })

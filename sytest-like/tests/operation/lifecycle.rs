@@ -32,6 +32,28 @@ async fn metrics_are_apart_from_clients() {
     assert!(text.lines().any(|line| line.starts_with("# TYPE ")), "{answer}");
 }
 
+/// SIGTERM answers long polls that wait, and ends with success soon.
+/// spec: none (operation)
+/// covers: GET /_matrix/client/v3/sync
+/// not on synapse: it cuts them off
+#[tokio::test]
+async fn stopping_ends_long_polls_cleanly() {
+    const SOON: Duration = Duration::from_secs(10);
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let since = alice.sync().await.str("next_batch").to_owned();
+    let waiting = tokio::spawn(alice.sync().since(&since).timeout(60_000).request().try_send());
+    // The poll is on its way once another request behind it has been answered.
+    alice.get("/v3/account/whoami").await.expect_ok();
+    let before = Instant::now();
+    server.stop().await;
+    assert!(before.elapsed() < SOON, "stopping took {:?}", before.elapsed());
+    let answer = waiting.await.expect("the request ends");
+    if let Ok(answer) = answer {
+        assert!(answer.status == 200 || answer.status == 503, "{answer}");
+    }
+}
+
 /// A server with its own database comes back after both were killed.
 /// spec: none (operation)
 /// covers: GET /_matrix/client/v3/account/whoami

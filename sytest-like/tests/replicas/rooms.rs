@@ -119,6 +119,41 @@ async fn repeated_transaction_is_recognised_elsewhere() {
     assert_eq!(count, 1, "{messages}");
 }
 
+/// State set on both replicas at once ends the same on both.
+/// spec: server-server-api/#room-state-resolution
+/// covers: PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/state
+/// not on synapse: it has no equal replicas
+#[tokio::test]
+async fn concurrent_state_changes_converge() {
+    const EACH: usize = 25;
+    let (alice, bob, room) = apart().await;
+    let there = bob.server.as_seen_here(&alice);
+    let change = |user: User, side: &'static str| {
+        let room = room.clone();
+        async move {
+            for number in 0..EACH {
+                user.set_state(&room, "m.room.topic", "", json!({"topic": format!("{side} {number}")})).await;
+                user.set_state(&room, "org.example.counter", side, json!({"n": number})).await;
+            }
+        }
+    };
+    tokio::join!(change(alice.clone(), "here"), change(there.clone(), "there"));
+
+    let path = path!("/v3/rooms/{}/state", room);
+    let sorted = |answer: sytest_like::Response| {
+        let mut ids = answer.expect_ok().json.as_array().cloned().unwrap_or_default();
+        ids.sort_by_key(|event| event["event_id"].to_string());
+        ids
+    };
+    assert_eq!(sorted(alice.get(&path).await), sorted(there.get(&path).await));
+    for side in ["here", "there"] {
+        alice.get_state(&room, "org.example.counter", side).await.expect_ok().has("n", EACH - 1);
+    }
+    let topic = alice.get_state(&room, "m.room.topic", "").await.expect_ok();
+    assert!(topic.str("topic").ends_with(&format!(" {}", EACH - 1)), "{topic}");
+}
+
 /// Many join one room through both replicas at once, and all are in it.
 /// spec: client-server-api/#joining-rooms
 /// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}

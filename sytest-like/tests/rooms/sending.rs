@@ -76,7 +76,7 @@ async fn content_is_an_object() {
         let answer = try_send(&alice, &room, "org.example.x", wrong).await;
         answer.expect_err_of(&[(400, "M_BAD_JSON"), (400, "M_NOT_JSON"), (400, "M_UNKNOWN")]);
     }
-    for wrong in ["{", "{\"a\":}", "nonsense", "{\"a\": 1} trailing"] {
+    for wrong in ["", "{", "{\"a\":}", "nonsense", "{\"a\": 1} trailing"] {
         let request =
             alice.request(Method::PUT, &path!("/v3/rooms/{}/send/org.example.x/{}", room, unique("t")));
         let answer = request.body(wrong).await;

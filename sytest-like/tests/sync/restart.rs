@@ -121,6 +121,23 @@ async fn data_survives_a_restart() {
     }
 }
 
+/// The transaction id is given to the sending device after a restart too.
+/// spec: client-server-api/#transaction-identifiers
+/// covers: GET /_matrix/client/v3/sync
+#[tokio::test]
+async fn transaction_id_survives_a_restart() {
+    let server = Server::start().await;
+    let (alice, bob, room) = pair(&server).await;
+    let since = alice.sync().filter(&without_presence()).await.str("next_batch").to_owned();
+    alice.send_text(&room, "hello").await;
+    server.restart().await;
+    let own = alice.sync().since(&since).await;
+    let unsigned = &sytest_like::timeline(&own, &room)[0]["unsigned"];
+    assert!(unsigned["transaction_id"].is_string(), "{own}");
+    let other = bob.sync().since(&since).await;
+    assert!(!other.to_string().contains("transaction_id"), "{other}");
+}
+
 /// Invites, knocks and left rooms are where they were.
 /// spec: client-server-api/#syncing
 /// covers: GET /_matrix/client/v3/sync

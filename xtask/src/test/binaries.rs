@@ -15,6 +15,8 @@ use crate::{command::cargo, workspace::Workspace};
 pub(super) struct Binaries {
     /// The server.
     pub(super) kith: PathBuf,
+    /// What lets real clients talk on it.
+    pub(super) clients: PathBuf,
     pub(super) tests: Vec<TestBinary>,
 }
 
@@ -55,14 +57,17 @@ impl Binaries {
             .filter_map(|line| serde_json::from_slice(line).ok())
             .collect();
         let tests = messages.iter().filter_map(|message| test_binary(message, workspace)).collect();
-        let kith = messages.iter().find_map(kith).context("the server was not built with the tests")?;
-        Ok(Self { kith, tests })
+        let program = |name| {
+            let found = messages.iter().find_map(|message| program(message, name));
+            found.with_context(|| format!("`{name}` was not built with the tests"))
+        };
+        Ok(Self { kith: program("kith")?, clients: program("clients")?, tests })
     }
 }
 
-fn kith(message: &Value) -> Option<PathBuf> {
-    let is_kith = message["target"]["name"] == "kith" && message["profile"]["test"] == false;
-    is_kith.then(|| message["executable"].as_str().map(PathBuf::from))?
+fn program(message: &Value, name: &str) -> Option<PathBuf> {
+    let is_program = message["target"]["name"] == name && message["profile"]["test"] == false;
+    is_program.then(|| message["executable"].as_str().map(PathBuf::from))?
 }
 
 fn test_binary(message: &Value, workspace: &Workspace) -> Option<TestBinary> {
