@@ -33,13 +33,16 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::FromRef,
+    extract::{FromRef, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use hs_accounts::Accounts;
 use hs_ephemeral::Ephemeral;
-use hs_http::{RouteOptions, RouterExt};
+use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_rooms::{RoomActions, Rooms};
+use hs_storage::Store;
 use hs_sync::Sync;
 use ruma::{RoomVersionId, api::client as spec};
 
@@ -86,6 +89,14 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(rooms::routes())
         .merge(directory::routes())
         .merge(room_routes())
+}
+
+/// Lets a request wait until this process knows what other replicas had acknowledged when it came: a logout above all.
+pub(crate) async fn catch_up_layer(State(store): State<Store>, request: Request, next: Next) -> Response {
+    match store.catch_up().await {
+        Ok(()) => next.run(request).await,
+        Err(error) => ApiError::internal(error).into_response(),
+    }
 }
 
 /// What leads into rooms, and stands outside of `/rooms`.

@@ -38,10 +38,12 @@ pub(crate) async fn start(tasks: &Tasks, store: &Store, replica: String) -> Resu
 }
 
 async fn announce(store: &Store, replica: &str) -> Result<(), StorageError> {
+    // Whoever comes after this question greets, and who listens already hears it.
+    let is_listening = store.tail().is_listening();
     let mut txn = store.begin().await?;
     let count = txn.announce_replica(replica, ALIVE_FOR).await?;
     txn.commit().await?;
-    store.set_other_replicas(count > 1);
+    store.set_other_replicas(count > 1 || !is_listening);
     Ok(())
 }
 

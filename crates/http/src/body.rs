@@ -1,16 +1,23 @@
 //! Reading a request body, bounded in size, time and depth.
 
-use std::time::Duration;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{
-    body::{Body, HttpBody as _},
+    body::{Body, HttpBody},
     extract::Request,
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use bytes::Bytes;
+use http::{HeaderValue, Version, header};
+use http_body::{Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::IgnoredAny;
+use tokio::sync::oneshot;
 
 use crate::{ApiError, RouteOptions};
 
@@ -21,22 +28,96 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// the limit here leaves room for the layers around it.
 const MAX_JSON_DEPTH: usize = 100;
 
-/// A body announced no larger than this is read before its handler is called.
-const PREFETCHED_BYTES: u64 = 64 * 1024;
+/// How much of a body that nobody has read is received before the answer, and for how long.
+const DRAINED_BYTES: u64 = 16 * 1024 * 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads small bodies at once, whatever becomes of the request.
+/// Receives what a handler has left of its request's body.
 ///
-/// A connection whose request was answered without reading its body has to be closed, and a client that sends its next
-/// request at that moment sees it fail.
-pub async fn prefetch_layer(request: Request, next: Next) -> Response {
-    let announced = request.body().size_hint().exact().unwrap_or(u64::MAX);
-    if announced == 0 || announced > PREFETCHED_BYTES {
+/// A connection whose request was answered without reading its body has to be closed, and a client that is still
+/// writing, or sends its next request at that moment, sees it fail instead of the answer. Where the rest of the body is too
+/// long to wait for, the client is told that the connection ends.
+pub async fn drain_layer(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
         return next.run(request).await;
     }
+    let version = request.version();
     let (parts, body) = request.into_parts();
-    match read(body, PREFETCHED_BYTES as usize).await {
-        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Err(error) => error.into_response(),
+    let (lent, rest) = lend(body);
+    let mut response = next.run(Request::from_parts(parts, Body::new(lent))).await;
+    if !rest.is_drained().await && version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// A body that comes back when its reader drops it.
+struct Lent {
+    body: Option<Body>,
+    back: Option<oneshot::Sender<Body>>,
+}
+
+struct Rest(oneshot::Receiver<Body>);
+
+fn lend(body: Body) -> (Lent, Rest) {
+    let (back, rest) = oneshot::channel();
+    (Lent { body: Some(body), back: Some(back) }, Rest(rest))
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(body), Some(back)) = (self.body.take(), self.back.take()) {
+            // Nobody waits for it any longer when the whole request was dropped.
+            let _ = back.send(body);
+        }
+    }
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        match &mut self.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Rest {
+    /// Reads to the end, and says whether it got there.
+    async fn is_drained(mut self) -> bool {
+        // Whoever still has the body reads it.
+        let Ok(mut body) = self.0.try_recv() else { return true };
+        if body.is_end_stream() {
+            return true;
+        }
+        if body.size_hint().lower() > DRAINED_BYTES {
+            return false;
+        }
+        let drained = async {
+            let mut left = DRAINED_BYTES;
+            while let Some(frame) = body.frame().await {
+                let Ok(frame) = frame else { return false };
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                let Some(less) = left.checked_sub(length) else { return false };
+                left = less;
+            }
+            true
+        };
+        tokio::time::timeout(DRAIN_TIMEOUT, drained).await.unwrap_or(false)
     }
 }
 
@@ -67,6 +148,9 @@ pub(crate) const EMPTY_OBJECT: Bytes = Bytes::from_static(b"{}");
 pub(crate) async fn read_json(body: Body, options: RouteOptions) -> Result<Bytes, ApiError> {
     let body = read(body, options.max_body_bytes).await?;
     if body.trim_ascii().is_empty() {
+        if options.requires_body {
+            return Err(ApiError::not_json("The request has no body: it must be a JSON object"));
+        }
         return Ok(EMPTY_OBJECT);
     }
     let nul = if options.allow_nul { Nul::Allowed } else { Nul::Refused };

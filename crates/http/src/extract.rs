@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::{ApiError, ClientIp, RouteOptions, body, request::check_path_arg};
 
 /// A JSON object of the body, read as any type. The last argument of a handler. Limits are those of the route
-/// ([`RouteOptions`]); an empty body counts as `{}`.
+/// ([`RouteOptions`]); an empty body counts as `{}` unless the route says otherwise.
 #[derive(Clone, Debug)]
 pub struct JsonBody<T>(pub T);
 

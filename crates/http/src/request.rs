@@ -28,22 +28,25 @@ pub struct RouteOptions {
     /// Whether strings of the body may hold U+0000. Only for routes that keep the body as opaque JSON text, since
     /// Postgres stores no such string.
     pub allow_nul: bool,
+    /// Whether no body at all is refused rather than taken for `{}`.
+    pub requires_body: bool,
 }
 
 impl Default for RouteOptions {
     fn default() -> Self {
-        Self { max_body_bytes: DEFAULT_MAX_BODY_BYTES, allow_nul: false }
+        Self { max_body_bytes: DEFAULT_MAX_BODY_BYTES, allow_nul: false, requires_body: false }
     }
 }
 
 impl RouteOptions {
     /// For content that is kept as JSON text: events, account data.
-    pub const OPAQUE_JSON: Self = Self { max_body_bytes: DEFAULT_MAX_BODY_BYTES, allow_nul: true };
+    pub const OPAQUE_JSON: Self =
+        Self { max_body_bytes: DEFAULT_MAX_BODY_BYTES, allow_nul: true, requires_body: true };
 }
 
 /// A request of ruma's type `T`. The last argument of a handler, since it takes the body.
 ///
-/// An empty body counts as `{}`: many clients send none where the specification has an object without required keys.
+/// An empty body counts as `{}` unless the route says otherwise: many clients send none where the specification has an object without required keys.
 #[derive(Clone, Debug)]
 pub struct Args<T>(pub T);
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::{Store, Txn, error::Result, tail::NEW_REPLICA};
 
 impl Txn {
-    /// Says that a replica is alive for a while, forgets those that are not, and returns how many there are.
+    /// Says that a replica is alive for a while, forgets those that are not, and returns how many there are. Of two that
+    /// announce themselves at once, the later one counts the other.
     pub async fn announce_replica(&mut self, replica: &str, alive_for: Duration) -> Result<i64> {
+        sqlx::query!("LOCK TABLE replicas IN SHARE ROW EXCLUSIVE MODE").execute(self.conn()).await?;
         sqlx::query!(
             "DELETE FROM replicas WHERE alive_until < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint"
         )

@@ -101,7 +101,8 @@ impl Store {
                 nids: Nids::new(),
                 tail: LogTail::new(),
                 events: EventCache::new(),
-                has_other_replicas: AtomicBool::new(false),
+                // Until it is known that there are none.
+                has_other_replicas: AtomicBool::new(true),
                 pool,
             }),
         })
@@ -192,7 +193,8 @@ impl Store {
         self.inner.has_other_replicas.load(Ordering::Relaxed)
     }
 
-    /// Notes whether other processes serve this database too.
+    /// Notes whether other processes serve this database too. That there are none holds only as long as this process hears of
+    /// new ones: see [`LogTail::is_listening`](crate::tail::LogTail::is_listening).
     pub fn set_other_replicas(&self, there_are: bool) {
         self.inner.has_other_replicas.store(there_are, Ordering::Relaxed);
     }

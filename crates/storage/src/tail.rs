@@ -53,6 +53,7 @@ pub struct LogTail {
     wake: Notify,
     /// Whether anybody follows at all; commands that only write do not.
     is_followed: AtomicBool,
+    is_listening: AtomicBool,
 }
 
 impl fmt::Debug for LogTail {
@@ -69,6 +70,7 @@ impl LogTail {
             applied: watch::Sender::new(Position::START),
             wake: Notify::new(),
             is_followed: AtomicBool::new(false),
+            is_listening: AtomicBool::new(false),
         }
     }
 
@@ -80,6 +82,11 @@ impl LogTail {
     /// Up to where the log is applied.
     pub fn applied(&self) -> Position {
         *self.applied.borrow()
+    }
+
+    /// Whether other replicas can make themselves heard at present.
+    pub fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Acquire)
     }
 
     /// Changes whenever more of the log is applied.
@@ -122,6 +129,7 @@ impl LogTail {
         loop {
             if listener.is_none() {
                 listener = connect_listener(store).await;
+                self.is_listening.store(listener.is_some(), Ordering::Release);
                 // Whatever was announced while nobody listened has to be looked up.
                 announced = i64::MAX;
             }
@@ -133,7 +141,7 @@ impl LogTail {
             announced = 0;
             tokio::select! {
                 () = self.wake.notified() => {}
-                news = receive(store, &mut listener) => announced = news,
+                news = self.receive(store, &mut listener) => announced = news,
                 () = tokio::time::sleep(POLL_INTERVAL) => announced = i64::MAX,
             }
         }
@@ -198,6 +206,23 @@ impl LogTail {
             self.applied.send_replace(last.position);
         }
     }
+
+    /// The highest position announced by another replica or ourselves; `i64::MAX` when that is unknown.
+    async fn receive(&self, store: &Store, listener: &mut Option<PgListener>) -> i64 {
+        let Some(active) = listener else { return std::future::pending().await };
+        // `None` or an error: the connection was lost, and with it perhaps news.
+        if let Ok(Some(news)) = active.try_recv().await {
+            if news.payload() == NEW_REPLICA {
+                store.set_other_replicas(true);
+            }
+            news.payload().parse().unwrap_or(i64::MAX)
+        } else {
+            *listener = None;
+            self.is_listening.store(false, Ordering::Release);
+            store.set_other_replicas(true);
+            i64::MAX
+        }
+    }
 }
 
 async fn connect_listener(store: &Store) -> Option<PgListener> {
@@ -212,21 +237,6 @@ async fn connect_listener(store: &Store) -> Option<PgListener> {
             tracing::debug!(%error, "could not listen for news of other replicas");
             None
         }
-    }
-}
-
-/// The highest position announced by another replica or ourselves; `i64::MAX` when that is unknown.
-async fn receive(store: &Store, listener: &mut Option<PgListener>) -> i64 {
-    let Some(active) = listener else { return std::future::pending().await };
-    // `None` or an error: the connection was lost, and with it perhaps news.
-    if let Ok(Some(news)) = active.try_recv().await {
-        if news.payload() == NEW_REPLICA {
-            store.set_other_replicas(true);
-        }
-        news.payload().parse().unwrap_or(i64::MAX)
-    } else {
-        *listener = None;
-        i64::MAX
     }
 }
 

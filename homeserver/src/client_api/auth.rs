@@ -63,8 +63,6 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let ClientIp(ip) = ClientIp::from_request_parts(parts, state).await?;
         let accounts = Arc::<Accounts>::from_ref(state);
-        // What another replica has acknowledged counts here too: a logout above all.
-        accounts.store().catch_up().await.map_err(ApiError::internal)?;
         let Some(token) = access_token(parts) else { return Ok(Self(None)) };
         let session = accounts.resolve_session(&token, ip).await.map_err(api_error)?;
         Ok(Self(Some(Session(session))))

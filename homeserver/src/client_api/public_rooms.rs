@@ -69,7 +69,7 @@ fn check_server(actions: &RoomActions, server: Option<&ServerName>) -> Result<()
         return Ok(());
     }
     Err(ApiError::new(
-        StatusCode::BAD_GATEWAY,
+        StatusCode::BAD_REQUEST,
         "M_UNKNOWN",
         "This server can not read the directories of other servers yet",
     ))

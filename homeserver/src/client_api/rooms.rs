@@ -149,7 +149,7 @@ pub(super) fn membership_error(error: MembershipError, unknown: fn(UnknownRoom) 
 
 /// For what other servers would have to take part in.
 pub(super) fn remote_user(message: String) -> ApiError {
-    ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message)
+    ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message)
 }
 
 /// For invites to users who want none.

@@ -124,15 +124,18 @@ impl Cluster {
 
     /// The process that runs on this cluster, ours or not.
     pub(super) fn running_postmaster(&self) -> Result<Option<Postmaster>, PostgresError> {
-        let file = self.pid_file();
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(PostgresError::Io { path: file, error }),
-        };
-        let postmaster = Postmaster::parse(&text);
         // After a crash of the machine the file is still there, and the number may be that of any process by now.
-        Ok(postmaster.filter(|postmaster| works_in(postmaster.pid, &self.directory)))
+        Ok(self.recorded_postmaster()?.filter(|postmaster| works_in(postmaster.pid, &self.directory)))
+    }
+
+    /// The process that the pid file names, dead or alive.
+    fn recorded_postmaster(&self) -> Result<Option<Postmaster>, PostgresError> {
+        let file = self.pid_file();
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(Postmaster::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(PostgresError::Io { path: file, error }),
+        }
     }
 
     /// Ends what still runs on the cluster, and removes what a crash left behind. To be called only while holding the
@@ -154,14 +157,22 @@ impl Cluster {
                 format!("process {pid} still works on {} and cannot be stopped", self.directory.display());
             return Err(PostgresError::NotStarted(problem));
         }
-        // Postgres would not start if the number in the file were that of some other process of the same user. It is
-        // right to insist, as long as nobody has looked whether there are processes left; we just have.
-        match fs::remove_file(self.pid_file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(PostgresError::Io { path: self.pid_file(), error })
+        // Postgres would not start if the number in a file were that of some other process of the same user, or of one
+        // that is dead but not buried. It is right to insist, as long as nobody has looked whether there are processes
+        // left; we just have.
+        let last_socket_dir = self.recorded_postmaster()?.map(|postmaster| postmaster.socket_dir);
+        let sockets = [Some(self.root.join("socket")), last_socket_dir].into_iter().flatten();
+        let locks = sockets.map(|directory| directory.join(format!("{SOCKET_NAME}.lock")));
+        // The pid file last: it says where the other one is.
+        for file in locks.chain([self.pid_file()]) {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(PostgresError::Io { path: file, error });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn pid_file(&self) -> PathBuf {

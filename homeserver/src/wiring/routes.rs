@@ -45,8 +45,10 @@ impl Apis {
             filters: FilterCache::default(),
             facts: Arc::new(facts),
         };
+        let store = services.accounts.store().clone();
+        let catch_up = middleware::from_fn_with_state(store, client_api::catch_up_layer);
         Self {
-            client: client_api::router().with_state(client),
+            client: client_api::router().with_state(client).layer(catch_up),
             federation: Router::new(),
             health: health.router(),
             metrics: metrics_router(foundation.metrics.clone()),
@@ -68,7 +70,7 @@ impl Apis {
         router
             .fallback(fallback::unknown_route)
             .method_not_allowed_fallback(fallback::wrong_method)
-            .layer(middleware::from_fn(body::prefetch_layer))
+            .layer(middleware::from_fn(body::drain_layer))
             .layer(middleware::from_fn(fallback::catch_panic))
             .layer(middleware::from_fn(measure))
             .layer(middleware::from_fn(cors::layer))

@@ -39,7 +39,7 @@ async fn display_name(Args(_): Args<get_display_name::v3::Request>) -> ApiError 
 fn router() -> Router {
     Router::new()
         .ruma_route(join)
-        .ruma_route_with(RouteOptions { max_body_bytes: 100, allow_nul: false }, leave)
+        .ruma_route_with(RouteOptions { max_body_bytes: 100, ..RouteOptions::default() }, leave)
         .ruma_route(messages)
         .ruma_route_at(
             [
