@@ -1,6 +1,6 @@
 //! The configuration: a TOML file, overridden by the environment.
 //!
-//! Each section is a struct in a file of its own, declared through the [`section!`](section) macro, which keeps the
+//! Each section is a struct in a file of its own, declared through the `section!` macro, which keeps the
 //! documentation and the default of an option beside its type. [`example`] turns those into `config.example.toml`.
 
 mod section;

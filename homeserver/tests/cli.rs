@@ -23,6 +23,7 @@ impl Place {
         Self(path)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "it is emptied here, not read")]
     fn kith(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kith"));
         command.args(arguments).current_dir(&self.0).stdin(Stdio::null());

@@ -6,10 +6,7 @@
 mod binaries;
 mod report;
 
-use std::{
-    path::Path,
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -100,7 +97,7 @@ fn lint(report: &mut Report) {
     report.step("dependencies", dependencies::check);
     report.step("clippy, and the query data", || {
         let mut clippy = cargo();
-        clippy.args(["clippy", "--workspace", "--locked", "--", "-D", "warnings"]);
+        clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
         prepare::check_with(&mut clippy)
     });
 }

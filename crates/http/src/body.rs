@@ -45,7 +45,7 @@ pub async fn drain_layer(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let (lent, rest) = lend(body);
     let mut response = next.run(Request::from_parts(parts, Body::new(lent))).await;
-    if !rest.is_drained().await && version < Version::HTTP_2 {
+    if !rest.drain().await && version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -98,7 +98,7 @@ impl HttpBody for Lent {
 
 impl Rest {
     /// Reads to the end, and says whether it got there.
-    async fn is_drained(mut self) -> bool {
+    async fn drain(mut self) -> bool {
         // Whoever still has the body reads it.
         let Ok(mut body) = self.0.try_recv() else { return true };
         if body.is_end_stream() {

@@ -1,6 +1,6 @@
 //! Rooms: their state in memory, building and writing events, and reading what a user may see.
 //!
-//! Start with [`Rooms`] (`service.rs`) and [`Room`](room::Room). A write goes `write.rs` (one queue for each room) ->
+//! Start with [`Rooms`] (`service.rs`) and [`Room`]. A write goes `write.rs` (one queue for each room) ->
 //! `build.rs` (auth events, hash, signature, checks) -> `hs_storage::append` (one transaction for many rooms). A read asks
 //! `access.rs` whether the user may read the room at all, `visibility.rs` which events, and `client_event.rs` how they look.
 //!

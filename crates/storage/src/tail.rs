@@ -1,6 +1,6 @@
 //! The log as this process has seen it: applies entries in order to the caches, then wakes those who wait.
 //!
-//! Commits of this process arrive through [`LogTail::submit`], with the events themselves; commits of other replicas are
+//! Commits of this process arrive through `LogTail::submit`, with the events themselves; commits of other replicas are
 //! announced by `NOTIFY` and read from the log. Both are applied strictly in order of position.
 
 use std::{

@@ -1,5 +1,7 @@
 //! What the batching writer of receipts, typing and presence promises, over one and over several replicas.
 
+#![expect(clippy::disallowed_methods, reason = "what a test spawns ends with it")]
+
 use std::sync::Arc;
 
 use futures_util::future::join_all;

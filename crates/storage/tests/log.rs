@@ -1,5 +1,7 @@
 //! What the log promises: no gaps, and positions that become visible in order, however many write at once.
 
+#![expect(clippy::disallowed_methods, reason = "what a test spawns ends with it")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

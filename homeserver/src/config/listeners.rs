@@ -1,5 +1,7 @@
 //! `[[listeners]]`
 
+#![expect(rustdoc::broken_intra_doc_links, reason = "an address in brackets is no link")]
+
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use ipnet::IpNet;

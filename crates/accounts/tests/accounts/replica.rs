@@ -1,5 +1,8 @@
 //! [`Replica`]: what the tests work with.
 
+#![expect(clippy::disallowed_methods, reason = "what a test spawns ends with it")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+
 use std::{
     net::{IpAddr, Ipv4Addr},
     ops::Deref,
