@@ -15,6 +15,7 @@ mod load;
 mod logging;
 mod metrics;
 mod passwords;
+mod presence;
 mod rate_limits;
 mod registration;
 mod rooms;
@@ -33,6 +34,7 @@ pub use self::{
     logging::{LogFormat, Logging},
     metrics::Metrics,
     passwords::Passwords,
+    presence::Presence,
     rate_limits::{RateLimit, RateLimits},
     registration::{Registration, RegistrationMode, Term},
     rooms::Rooms,
@@ -59,6 +61,8 @@ pub struct Config {
     pub passwords: Passwords,
     /// Defaults for new rooms.
     pub rooms: Rooms,
+    /// Who is online.
+    pub presence: Presence,
     /// How much one client may ask.
     pub rate_limits: RateLimits,
     /// Talking to other servers.
@@ -81,6 +85,7 @@ impl Default for Config {
             registration: Registration::default(),
             passwords: Passwords::default(),
             rooms: Rooms::default(),
+            presence: Presence::default(),
             rate_limits: RateLimits::default(),
             federation: Federation::default(),
             signing: Signing::default(),

@@ -201,17 +201,18 @@ impl Accept {
         let header_timeout = self.header_timeout;
         let abort = self.abort.clone();
         tokio::spawn(self.tasks.track_future(async move {
+            // Each in a box, so that a plain connection does not take the room of a TLS handshake.
             let answered = async {
                 match (stream, tls) {
                     (Stream::Tcp(stream), Some(tls)) => {
                         // A handshake that fails or hangs is the client's affair.
                         let handshake = tokio::time::timeout(header_timeout, tls.accept(stream));
-                        if let Ok(Ok(stream)) = handshake.await {
-                            connection.serve(stream).await;
+                        if let Ok(Ok(stream)) = Box::pin(handshake).await {
+                            Box::pin(connection.serve(stream)).await;
                         }
                     }
-                    (Stream::Tcp(stream), None) => connection.serve(stream).await,
-                    (Stream::Unix(stream), _) => connection.serve(stream).await,
+                    (Stream::Tcp(stream), None) => Box::pin(connection.serve(stream)).await,
+                    (Stream::Unix(stream), _) => Box::pin(connection.serve(stream)).await,
                 }
             };
             tokio::select! {

@@ -1,8 +1,9 @@
 //! Tasks with an owner.
 
-use std::{fmt::Display, panic::AssertUnwindSafe, time::Duration};
+use std::{fmt::Display, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const FIRST_RESTART_DELAY: Duration = Duration::from_millis(200);
@@ -15,6 +16,8 @@ const HEALTHY_AFTER: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    /// The names of those that run.
+    running: Arc<Mutex<Vec<&'static str>>>,
     stop: CancellationToken,
 }
 
@@ -32,9 +35,15 @@ impl Tasks {
     /// Runs a task that ends by itself. A panic in it is logged.
     #[expect(clippy::disallowed_methods, reason = "this is the spawn that everything else uses")]
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let running = Arc::clone(&self.running);
+        running.lock().push(name);
         tokio::spawn(self.tracker.track_future(async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!(task = name, "task panicked");
+            }
+            let mut running = running.lock();
+            if let Some(index) = running.iter().position(|other| *other == name) {
+                running.swap_remove(index);
             }
         }));
     }
@@ -80,17 +89,14 @@ impl Tasks {
         self.stop.cancel();
         self.tracker.close();
         if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
-            tracing::warn!(left = self.tracker.len(), "some tasks did not end in time");
+            tracing::warn!(left = ?self.running.lock(), "some tasks did not end in time");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    };
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use tokio::sync::oneshot;
 

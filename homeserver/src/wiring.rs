@@ -179,6 +179,10 @@ fn follow_log(foundation: &Foundation) {
         }
     });
     metrics::describe_gauge!("kith_log_position", "Position up to which this process has applied the log.");
+    metrics::describe_gauge!(
+        "kith_log_lag",
+        "Positions of the log that are committed and that a follower has not come to yet."
+    );
     metrics::describe_gauge!("kith_database_connections", "Open connections to the database.");
     metrics::describe_gauge!(
         "kith_database_connections_idle",
@@ -189,6 +193,7 @@ fn follow_log(foundation: &Foundation) {
         gauge!("kith_database_connections").set(f64::from(pool.size));
         gauge!("kith_database_connections_idle").set(pool.idle as f64);
         gauge!("kith_log_position").set(store.applied().0 as f64);
+        gauge!("kith_log_lag", "follower" => "memory").set(store.tail().lag() as f64);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use hs_model::{clock::Clock, ids::DeviceNid};
+use hs_model::{clock::Clock, hit_rate::HitCounts, ids::DeviceNid};
 use hs_storage::{Store, devices::DeviceSeen};
 use parking_lot::Mutex;
 use ruma::ServerName;
@@ -59,6 +59,11 @@ impl Accounts {
     /// The name of this server.
     pub fn server_name(&self) -> &ServerName {
         &self.options.server_name
+    }
+
+    /// How often each cache had what it was asked for.
+    pub fn hit_counts(&self) -> [(&'static str, HitCounts); 2] {
+        [("sessions", self.sessions.hits.counts()), ("profiles", self.profiles.hits.counts())]
     }
 
     /// Uses other limits from now on.

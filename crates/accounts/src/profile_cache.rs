@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use hs_model::ids::UserNid;
+use hs_model::{hit_rate::HitRate, ids::UserNid};
 use hs_storage::{
     log::{LogEntry, LogKind},
     tail::LogApplier,
@@ -26,6 +26,7 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 pub(crate) struct ProfileCache {
     profiles: Cache<UserNid, Arc<Profile>>,
     changes: AtomicU64,
+    pub(crate) hits: HitRate,
 }
 
 impl ProfileCache {
@@ -34,11 +35,11 @@ impl ProfileCache {
             .weigher(|_, profile: &Arc<Profile>| u32::try_from(profile.size_bytes()).unwrap_or(u32::MAX))
             .max_capacity(MAX_BYTES)
             .build();
-        Self { profiles, changes: AtomicU64::new(0) }
+        Self { profiles, changes: AtomicU64::new(0), hits: HitRate::default() }
     }
 
     pub(crate) fn get(&self, user: UserNid) -> Option<Arc<Profile>> {
-        self.profiles.get(&user)
+        self.hits.count(self.profiles.get(&user))
     }
 
     /// What to remember before a profile is loaded from the database.

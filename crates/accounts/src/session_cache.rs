@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use hs_model::ids::UserNid;
+use hs_model::{hit_rate::HitRate, ids::UserNid};
 use hs_storage::{
     log::{LogEntry, LogKind},
     tail::LogApplier,
@@ -33,6 +33,7 @@ pub(crate) struct SessionCache {
     /// When sessions of a user ended last. Kept longer than any session loaded before.
     ended: Cache<UserNid, Epoch>,
     epoch: AtomicU64,
+    pub(crate) hits: HitRate,
 }
 
 impl SessionCache {
@@ -41,6 +42,7 @@ impl SessionCache {
             sessions: Cache::builder().max_capacity(200_000).time_to_live(MAX_AGE).build(),
             ended: Cache::builder().time_to_live(2 * MAX_AGE).build(),
             epoch: AtomicU64::new(1),
+            hits: HitRate::default(),
         }
     }
 
@@ -50,7 +52,7 @@ impl SessionCache {
     }
 
     pub(crate) fn get(&self, hash: &TokenHash) -> Option<Arc<Session>> {
-        let (loaded, session) = self.sessions.get(hash)?;
+        let (loaded, session) = self.hits.count(self.sessions.get(hash))?;
         if self.ended.get(&session.user).is_some_and(|ended| ended > loaded) {
             self.sessions.invalidate(hash);
             return None;

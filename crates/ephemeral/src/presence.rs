@@ -7,7 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use hs_model::{
-    ids::{DeviceNid, UserNid},
+    ids::{DeviceNid, RoomNid, UserNid},
     stream::Position,
 };
 use hs_storage::{
@@ -190,6 +190,14 @@ impl Ephemeral {
         }
         let rows = self.inner.store.reader().await?.list_presence(users).await?;
         Ok(rows.into_iter().map(|row| (row.user, row)).collect())
+    }
+
+    /// The presence of everybody in some rooms who is not offline.
+    pub async fn presence_in_rooms(&self, rooms: &[RoomNid]) -> Result<Vec<PresenceRow>, StorageError> {
+        if !self.has_presence() || rooms.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.store.reader().await?.list_presence_in_rooms(rooms).await
     }
 
     /// The presence, of those that `sees` says the viewer may see, that changed after one position and up to another, in

@@ -5,6 +5,7 @@
 //! Invariants: no async, no I/O, no SQL, nothing that depends on another crate of Kith.
 
 pub mod clock;
+pub mod hit_rate;
 pub mod ids;
 pub mod membership;
 pub mod records;

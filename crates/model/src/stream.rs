@@ -101,7 +101,27 @@ fn parse_number(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_token_survives_a_round_trip(depth in 0..=i64::MAX, position in -i64::MAX..=i64::MAX) {
+            let place = RoomStreamToken::Topological { depth, position: Position(position) };
+            prop_assert_eq!(place.to_string().parse::<RoomStreamToken>().ok(), Some(place));
+
+            let moment = StreamToken(Position(depth));
+            prop_assert_eq!(moment.to_string().parse::<StreamToken>().ok(), Some(moment));
+        }
+
+        #[test]
+        fn whatever_is_taken_for_a_token_is_written_so(text in "[st]?[0-9+\\-_ .]{0,24}|.{0,12}") {
+            if let Ok(token) = text.parse::<RoomStreamToken>() {
+                prop_assert_eq!(token.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn tokens_survive_a_round_trip() {

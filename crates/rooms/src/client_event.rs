@@ -10,7 +10,7 @@ use hs_model::{
     records::EventRecord,
     stream::Position,
 };
-use hs_room_rules::redact::redact_json;
+use hs_room_rules::{redact::redact_json, room_version::RoomVersionRulesExt as _};
 use hs_storage::StorageError;
 use ruma::UserId;
 use serde::Deserialize;
@@ -27,6 +27,18 @@ pub struct Viewer<'a> {
     pub user_id: &'a UserId,
     /// The device, which is told the transaction ids of what it sent.
     pub device: Option<DeviceNid>,
+    /// The shape they want events in.
+    pub format: Format,
+}
+
+/// The shape of an event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// What clients need of it.
+    #[default]
+    Client,
+    /// As servers exchange it, with hashes, signatures and its place in the graph.
+    Federation,
 }
 
 /// Whether events name their room.
@@ -135,7 +147,10 @@ impl Rooms {
                 transaction_id: transaction_id(event, viewer),
                 relations: relations.get(&event.nid).map(String::as_str),
             };
-            let json = render_one(room, event, &unsigned, room_id, now_ms)?;
+            let json = match viewer.format {
+                Format::Client => render_one(room, event, &unsigned, room_id, now_ms)?,
+                Format::Federation => render_pdu(room, event, &unsigned, now_ms)?,
+            };
             rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
         }
         Ok(rendered)
@@ -320,16 +335,42 @@ fn render_one(
         push_string(&mut text, ",\"state_key\":", state_key);
     }
     push_string(&mut text, ",\"type\":", &event.event_type);
+    push_unsigned(&mut text, event, unsigned, now_ms);
+    text.push('}');
+    Ok(text)
+}
+
+/// The event as servers exchange it, with what is said about it here.
+fn render_pdu(
+    room: &Room,
+    event: &EventRecord,
+    unsigned: &Unsigned<'_>,
+    now_ms: i64,
+) -> Result<String, StorageError> {
+    let mut text = visible_json(room, event)?.into_owned();
+    if text.pop() != Some('}') {
+        return Err(broken(event));
+    }
+    if room.rules.event_id_is_hash() {
+        push_string(&mut text, ",\"event_id\":", event.event_id.as_str());
+    }
+    push_unsigned(&mut text, event, unsigned, now_ms);
+    text.push('}');
+    Ok(text)
+}
+
+/// Appends what is said about an event beside the event itself.
+fn push_unsigned(text: &mut String, event: &EventRecord, unsigned: &Unsigned<'_>, now_ms: i64) {
     let _ = write!(text, ",\"unsigned\":{{\"age\":{}", (now_ms - event.origin_server_ts).max(0));
     if let Some(membership) = unsigned.membership {
-        push_string(&mut text, ",\"membership\":", membership.as_str());
+        push_string(text, ",\"membership\":", membership.as_str());
     }
     if let Some(content) = unsigned.prev_content {
         text.push_str(",\"prev_content\":");
         text.push_str(content.get());
     }
     if let Some(event_id) = unsigned.replaces_state {
-        push_string(&mut text, ",\"replaces_state\":", event_id);
+        push_string(text, ",\"replaces_state\":", event_id);
     }
     if let Some(redaction) = unsigned.redacted_because {
         text.push_str(",\"redacted_because\":");
@@ -340,10 +381,9 @@ fn render_one(
         text.push_str(relations);
     }
     if let Some(transaction_id) = unsigned.transaction_id {
-        push_string(&mut text, ",\"transaction_id\":", transaction_id);
+        push_string(text, ",\"transaction_id\":", transaction_id);
     }
-    text.push_str("}}");
-    Ok(text)
+    text.push('}');
 }
 
 /// Appends a key, as it stands, and a string as JSON.

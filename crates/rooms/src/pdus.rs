@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use hs_model::{
+    hit_rate::HitRate,
     ids::EventNid,
     records::{EventRecord, Outcome},
 };
@@ -21,6 +22,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 600;
 pub(crate) struct Pdus {
     store: Store,
     cache: Cache<EventNid, Arc<Pdu>>,
+    pub(crate) hits: HitRate,
 }
 
 impl Pdus {
@@ -29,7 +31,7 @@ impl Pdus {
             .max_capacity(CAPACITY_BYTES)
             .weigher(|_, pdu: &Arc<Pdu>| (pdu.json().len() + ENTRY_OVERHEAD_BYTES) as u32)
             .build();
-        Self { store, cache }
+        Self { store, cache, hits: HitRate::default() }
     }
 
     /// Events of one room, by number.
@@ -41,7 +43,7 @@ impl Pdus {
         let mut found = HashMap::new();
         let mut unknown = Vec::new();
         for nid in nids {
-            match self.cache.get(&nid) {
+            match self.hits.count(self.cache.get(&nid)) {
                 Some(pdu) => {
                     found.insert(nid, pdu);
                 }

@@ -10,6 +10,7 @@ use std::{
 
 use hs_model::{
     clock::Clock,
+    hit_rate::{HitCounts, HitRate},
     ids::{RoomNid, UserNid},
     membership::Membership,
     records::EventRecord,
@@ -74,6 +75,7 @@ pub(crate) struct Inner {
     /// Keeps rooms in memory while they are used now and then.
     kept: Cache<RoomNid, Arc<Room>>,
     by_id: Cache<OwnedRoomId, RoomNid>,
+    hits: HitRate,
     /// Transaction ids answered lately.
     pub(crate) transactions: Cache<crate::write::TransactionKey, ruma::OwnedEventId>,
     pub(crate) tasks: TaskTracker,
@@ -98,6 +100,7 @@ impl Rooms {
                 live: Mutex::default(),
                 kept,
                 by_id: Cache::new(100_000),
+                hits: HitRate::default(),
                 transactions,
                 tasks: TaskTracker::new(),
                 store,
@@ -121,7 +124,7 @@ impl Rooms {
 
     /// A room by its number, loaded.
     pub async fn find_by_nid(&self, nid: RoomNid) -> Result<Option<Arc<Room>>, StorageError> {
-        if let Some(room) = self.live(nid) {
+        if let Some(room) = self.inner.hits.count(self.live(nid)) {
             return self.load(room).await.map(Some);
         }
         let rows = self.inner.store.reader().await?.list_rooms(&[nid]).await?;
@@ -197,6 +200,11 @@ impl Rooms {
     pub async fn shut_down(&self) {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+    }
+
+    /// How often each cache had what it was asked for.
+    pub fn hit_counts(&self) -> [(&'static str, HitCounts); 2] {
+        [("rooms", self.inner.hits.counts()), ("pdus", self.inner.pdus.hits.counts())]
     }
 
     /// How many rooms are in memory.

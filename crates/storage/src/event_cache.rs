@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use hs_model::{ids::EventNid, records::EventRecord};
+use hs_model::{hit_rate::HitRate, ids::EventNid, records::EventRecord};
 use moka::sync::Cache;
 
 /// Upper bound of the JSON kept, in bytes.
@@ -18,6 +18,7 @@ pub(crate) struct EventCache {
     cache: Cache<EventNid, Arc<EventRecord>>,
     /// Counts redactions. What was read from the database before one may be stale after it.
     epoch: AtomicU64,
+    pub(crate) hits: HitRate,
 }
 
 impl EventCache {
@@ -26,11 +27,11 @@ impl EventCache {
             .max_capacity(CAPACITY_BYTES)
             .weigher(|_, event: &Arc<EventRecord>| (event.json.len() + ENTRY_OVERHEAD_BYTES) as u32)
             .build();
-        Self { cache, epoch: AtomicU64::new(0) }
+        Self { cache, epoch: AtomicU64::new(0), hits: HitRate::default() }
     }
 
     pub(crate) fn get(&self, nid: EventNid) -> Option<Arc<EventRecord>> {
-        self.cache.get(&nid)
+        self.hits.count(self.cache.get(&nid))
     }
 
     pub(crate) fn epoch(&self) -> u64 {

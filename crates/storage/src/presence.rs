@@ -3,7 +3,11 @@
 //! Each replica holds what it has seen of a user lately ("holds"), and the most present of the holds is the user's
 //! presence. A replica keeps its holds by a lease: when it dies, another one clears them away.
 
-use hs_model::{ids::UserNid, stream::Position};
+use hs_model::{
+    ids::{RoomNid, UserNid},
+    membership::Membership,
+    stream::Position,
+};
 use ruma::OwnedUserId;
 
 use crate::{
@@ -146,6 +150,28 @@ impl Reader {
              WHERE user_nid = ANY($1)
              ORDER BY stream_position",
             &users
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.into_iter().map(Row::into_record).collect()
+    }
+
+    /// The presence of those joined to any of the rooms who are not offline.
+    pub async fn list_presence_in_rooms(&mut self, rooms: &[RoomNid]) -> Result<Vec<PresenceRow>> {
+        let rooms: Vec<i64> = rooms.iter().map(|room| room.0).collect();
+        let rows = sqlx::query_as!(
+            Row,
+            "SELECT user_nid, user_id, presence, status_msg, last_active_at, currently_active, stream_position
+             FROM presence
+             JOIN users USING (user_nid)
+             WHERE presence <> 0
+               AND EXISTS (
+                   SELECT FROM memberships m
+                   WHERE m.room_nid = ANY($1) AND m.user_nid = presence.user_nid AND m.membership = $2
+               )
+             ORDER BY stream_position",
+            &rooms,
+            Membership::Join.code()
         )
         .fetch_all(self.conn())
         .await?;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use hs_model::stream::Position;
+use hs_model::{hit_rate::HitCounts, stream::Position};
 use sqlx::{
     PgPool,
     migrate::{MigrateError, Migrator},
@@ -197,6 +197,11 @@ impl Store {
     /// new ones: see [`LogTail::is_listening`](crate::tail::LogTail::is_listening).
     pub fn set_other_replicas(&self, there_are: bool) {
         self.inner.has_other_replicas.store(there_are, Ordering::Relaxed);
+    }
+
+    /// How often events asked for were in memory.
+    pub fn event_cache_hits(&self) -> HitCounts {
+        self.inner.events.hits.counts()
     }
 
     /// Figures of the pool.

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -54,6 +54,8 @@ pub struct LogTail {
     /// Whether anybody follows at all; commands that only write do not.
     is_followed: AtomicBool,
     is_listening: AtomicBool,
+    /// The highest position that this process has heard of.
+    newest: AtomicI64,
 }
 
 impl fmt::Debug for LogTail {
@@ -71,6 +73,7 @@ impl LogTail {
             wake: Notify::new(),
             is_followed: AtomicBool::new(false),
             is_listening: AtomicBool::new(false),
+            newest: AtomicI64::new(0),
         }
     }
 
@@ -87,6 +90,11 @@ impl LogTail {
     /// Whether other replicas can make themselves heard at present.
     pub fn is_listening(&self) -> bool {
         self.is_listening.load(Ordering::Acquire)
+    }
+
+    /// How many positions of the log are known to be committed and not applied yet.
+    pub fn lag(&self) -> i64 {
+        (self.newest.load(Ordering::Relaxed) - self.applied().0).max(0)
     }
 
     /// Changes whenever more of the log is applied.
@@ -108,7 +116,8 @@ impl LogTail {
         if !self.is_followed.load(Ordering::Acquire) {
             return;
         }
-        if let Some(first) = entries.first() {
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            self.newest.fetch_max(last.position.0, Ordering::Relaxed);
             self.pending.lock().insert(first.position.0, entries);
             self.wake.notify_one();
         }
@@ -215,7 +224,11 @@ impl LogTail {
             if news.payload() == NEW_REPLICA {
                 store.set_other_replicas(true);
             }
-            news.payload().parse().unwrap_or(i64::MAX)
+            let position = news.payload().parse();
+            if let Ok(position) = position {
+                self.newest.fetch_max(position, Ordering::Relaxed);
+            }
+            position.unwrap_or(i64::MAX)
         } else {
             *listener = None;
             self.is_listening.store(false, Ordering::Release);

@@ -123,7 +123,45 @@ fn split_field(field: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use ruma::api::client::filter::FilterDefinition;
+
     use super::*;
+
+    /// What a pattern means, one character at a time.
+    fn matches_slowly(pattern: &[char], text: &[char]) -> bool {
+        match (pattern, text) {
+            ([], text) => text.is_empty(),
+            (['*', rest @ ..], text) => {
+                (0..=text.len()).any(|skipped| matches_slowly(rest, &text[skipped..]))
+            }
+            ([first, rest @ ..], [head, tail @ ..]) => first == head && matches_slowly(rest, tail),
+            (_, []) => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn patterns_mean_what_they_say(pattern in "[ab*.]{0,8}", event_type in "[ab.]{0,8}") {
+            let slowly: (Vec<char>, Vec<char>) = (pattern.chars().collect(), event_type.chars().collect());
+            prop_assert_eq!(matches_type(&pattern, &event_type), matches_slowly(&slowly.0, &slowly.1));
+        }
+
+        #[test]
+        fn what_is_excluded_never_passes(types in prop::option::of(prop::collection::vec("[a*]{0,3}", 0..3)),
+                                         event_type in "[ab]{0,4}") {
+            let excluded = [event_type.clone()];
+            prop_assert!(!allows_type(types.as_deref(), &excluded, &event_type));
+        }
+
+        #[test]
+        fn reading_a_filter_never_panics(text in r#"[\[\]{}":,a-z_0-9.\-*\\]{0,64}"#, field in r"[a.\\]{0,12}") {
+            let _ = serde_json::from_str::<FilterDefinition>(&text);
+            let event = RawValue::from_string(r#"{"a":{"a":1},"type":"x"}"#.to_owned()).expect("valid JSON");
+            let projected: Value = serde_json::from_str(project(event, &[field]).get()).expect("valid JSON");
+            prop_assert!(projected.is_object());
+        }
+    }
 
     #[test]
     fn fields_are_picked_by_path() {

@@ -6,7 +6,7 @@ use hs_ephemeral::Ephemeral;
 use hs_model::stream::Position;
 use hs_rooms::Rooms;
 use hs_storage::{StorageError, Store, tail::LogApplier};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -92,11 +92,8 @@ impl Sync {
         }
         let deadline = Instant::now() + request.timeout.min(inner.options.max_timeout);
         loop {
-            let since = request.since.unwrap_or(Position::START);
-            let (snapshot, mut news) = inner.feeds.open(request.user, since).await?;
-            inner.store.tail().wait_applied(snapshot.position).await;
-            let position = snapshot.position;
-            let response = v3::build(inner, request, snapshot).await?;
+            // On the heap, and gone while this waits: there may be thousands who wait.
+            let (response, position, mut news) = Box::pin(self.look(request)).await?;
             let may_wait = request.since.is_some() && !request.full_state;
             if !response.is_empty() || !may_wait || inner.stop.is_cancelled() {
                 return Ok(response);
@@ -110,6 +107,20 @@ impl Sync {
                 () = inner.stop.cancelled() => return Ok(response),
             }
         }
+    }
+
+    /// What there is to tell now, as of which position, and a watch on what comes after it.
+    async fn look(
+        &self,
+        request: &Request,
+    ) -> Result<(Response, Position, watch::Receiver<Position>), SyncError> {
+        let inner = &self.inner;
+        let since = request.since.unwrap_or(Position::START);
+        let (snapshot, news) = inner.feeds.open(request.user, since).await?;
+        inner.store.tail().wait_applied(snapshot.position).await;
+        let position = snapshot.position;
+        let response = v3::build(inner, request, snapshot).await?;
+        Ok((response, position, news))
     }
 
     /// A token of another replica may be ahead of this one.

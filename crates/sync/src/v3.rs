@@ -26,14 +26,17 @@ use hs_model::{
 };
 use hs_rooms::{
     Room,
-    client_event::{RoomId, Viewer},
+    client_event::{Format, RoomId, Viewer},
 };
 use hs_storage::StorageError;
-use ruma::{OwnedRoomId, OwnedUserId, api::client::filter::FilterDefinition};
+use ruma::{
+    OwnedRoomId, OwnedUserId,
+    api::client::filter::{EventFormat, FilterDefinition},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use self::ephemeral::Receipts;
+use self::{ephemeral::Receipts, presence::Met};
 use crate::{
     feed::{Snapshot, Stay},
     filter,
@@ -127,7 +130,16 @@ impl Context<'_> {
     }
 
     fn viewer(&self) -> Viewer<'_> {
-        Viewer { user: self.request.user, user_id: &self.request.user_id, device: Some(self.request.device) }
+        let format = match self.request.filter.event_format {
+            EventFormat::Federation => Format::Federation,
+            _ => Format::Client,
+        };
+        Viewer {
+            user: self.request.user,
+            user_id: &self.request.user_id,
+            device: Some(self.request.device),
+            format,
+        }
     }
 
     /// Events of a room as the client wants them.
@@ -167,6 +179,7 @@ pub(crate) async fn build(
     let receipts =
         inner.ephemeral.receipts_between(&rooms, request.user, context.since, context.until).await?;
     let mut section = RoomsSection::default();
+    let mut met = Met::default();
     for nid in rooms {
         let Some(stay) = context.stays.get(&nid).copied() else { continue };
         if !concerns(&context, &stay) {
@@ -176,9 +189,12 @@ pub(crate) async fn build(
         if !filter::allows_room(&request.filter.room, &room.room_id) {
             continue;
         }
-        add_room(&context, &mut section, &room, &stay, &mut data, &receipts).await?;
+        if let Some(came) = add_room(&context, &mut section, &room, &stay, &mut data, &receipts).await? {
+            met.rooms.extend(came.rooms);
+            met.users.extend(came.users);
+        }
     }
-    let presence = if snapshot.has_presence { presence::section(&context).await? } else { Batch::default() };
+    let presence = presence::section(&context, &met, snapshot.has_presence).await?;
     Ok(Response {
         next_batch: StreamToken(context.until).to_string(),
         account_data: data.take_global(&context),
@@ -205,6 +221,7 @@ fn concerns(context: &Context<'_>, stay: &Stay) -> bool {
     }
 }
 
+/// Adds a room to its section, and tells whom the user has met there.
 async fn add_room(
     context: &Context<'_>,
     section: &mut RoomsSection,
@@ -212,14 +229,15 @@ async fn add_room(
     stay: &Stay,
     data: &mut account_data::Sections,
     receipts: &Receipts,
-) -> Result<(), StorageError> {
+) -> Result<Option<Met>, StorageError> {
     let room_id = room.room_id.clone();
     match stay.membership {
         Membership::Join => {
-            if let Some(joined) =
+            if let Some((joined, met)) =
                 joined::section(context, room, stay, data.take_room(context, room), receipts).await?
             {
                 section.join.insert(room_id, joined);
+                return Ok(Some(met));
             }
         }
         Membership::Invite => {
@@ -233,7 +251,7 @@ async fn add_room(
             section.leave.insert(room_id, left::section(context, room, stay, data).await?);
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The rooms with news, for a token that is older than the feed.

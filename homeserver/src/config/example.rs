@@ -1,8 +1,8 @@
 //! `config.example.toml`, made from the documentation of the options.
 
 use super::{
-    Database, Federation, Http, Listener, Logging, Metrics, Passwords, RateLimits, Registration, Rooms,
-    Server, Signing,
+    Database, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, RateLimits, Registration,
+    Rooms, Server, Signing,
     section::{OptionDoc, Section},
 };
 
@@ -26,6 +26,7 @@ pub fn example() -> String {
     write_section::<Registration>(&mut text, "[registration]");
     write_section::<Passwords>(&mut text, "[passwords]");
     write_section::<Rooms>(&mut text, "[rooms]");
+    write_section::<Presence>(&mut text, "[presence]");
     write_section::<RateLimits>(&mut text, "[rate_limits]");
     write_section::<Federation>(&mut text, "[federation]");
     write_section::<Signing>(&mut text, "[signing]");

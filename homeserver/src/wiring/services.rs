@@ -9,7 +9,7 @@ use hs_model::clock::{Clock, SystemClock};
 use hs_rooms::{RoomActions, Rooms, RoomsOptions};
 use hs_storage::{append::appender, ephemeral::ephemeral_writer};
 use hs_sync::{Sync, SyncOptions};
-use metrics::{describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
 use super::{Foundation, accounts, profiles::AccountProfiles};
@@ -73,8 +73,17 @@ impl Services {
             "kith_syncing_users",
             "Users with a feed: they sync at this process, or did so lately."
         );
+        describe_counter!("kith_cache_hits_total", "What was asked of a cache, and was there.");
+        describe_counter!("kith_cache_misses_total", "What was asked of a cache, and had to be fetched.");
         let (rooms, sync) = (self.rooms.clone(), self.sync.clone());
+        let (accounts, store) = (self.accounts.clone(), foundation.store.clone());
         foundation.metrics.on_scrape(move || {
+            let events = [("events", store.event_cache_hits())];
+            let caches = events.into_iter().chain(rooms.hit_counts()).chain(accounts.hit_counts());
+            for (cache, counts) in caches {
+                counter!("kith_cache_hits_total", "cache" => cache).absolute(counts.hits);
+                counter!("kith_cache_misses_total", "cache" => cache).absolute(counts.misses);
+            }
             gauge!("kith_rooms_in_memory").set(rooms.cached_count() as f64);
             gauge!("kith_syncing_users").set(sync.active_users() as f64);
         });
@@ -95,8 +104,8 @@ fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
 fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>, replica: &str) -> Ephemeral {
     let (writer, worker) = ephemeral_writer(foundation.store.clone());
     foundation.tasks.spawn("ephemeral writer", worker.run(foundation.tasks.stop_token()));
-    let options =
-        EphemeralOptions { replica: replica.into(), presence: PresenceOptions { is_enabled: true } };
+    let presence = PresenceOptions { is_enabled: foundation.config.presence.enabled };
+    let options = EphemeralOptions { replica: replica.into(), presence };
     Ephemeral::new(foundation.store.clone(), writer, clock, options)
 }
 

@@ -366,6 +366,24 @@ async fn event_fields_are_kept() {
     assert!(event["content"]["deep"].get("b").is_none(), "{event}");
 }
 
+/// `event_format` says whether events come as clients or as servers know them.
+/// spec: client-server-api/#filtering
+/// covers: GET /_matrix/client/v3/sync
+#[tokio::test]
+async fn event_format_is_as_asked() {
+    let (alice, _, room, since) = stage().await;
+    alice.send_text(&room, "hello").await;
+    for (format, is_federation) in [("client", false), ("federation", true)] {
+        let answer = alice.sync().since(&since).filter(&json!({"event_format": format})).await;
+        let event = timeline(&answer, &room).pop().expect("the message");
+        assert_eq!(event["content"]["body"], "hello", "{event}");
+        for key in ["hashes", "signatures", "auth_events", "prev_events", "depth"] {
+            assert_eq!(event.get(key).is_some(), is_federation, "{key} in {event}");
+        }
+        assert!(event["event_id"].is_string() && event["unsigned"]["transaction_id"].is_string(), "{event}");
+    }
+}
+
 /// A stored filter does the same as an inline one.
 /// spec: client-server-api/#filtering
 /// covers: POST /_matrix/client/v3/user/{userId}/filter

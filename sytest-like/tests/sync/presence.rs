@@ -208,3 +208,24 @@ async fn status_message_can_be_taken_back() {
     let answer = alice.get(&status(&bob)).await.expect_ok();
     assert!(answer.get("status_msg").is_none_or(|message| message.is_null() || message == ""), "{answer}");
 }
+
+/// Who comes into a room is told of the presence of those in it, and they of the newcomer's, though neither changes.
+/// spec: client-server-api/#presence
+/// covers: GET /_matrix/client/v3/sync
+/// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}
+#[tokio::test]
+async fn those_who_meet_are_told_of_each_other() {
+    let server = Server::shared().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = alice.create_public_room().await;
+    set(&alice, "online", Some("here")).await;
+    set(&bob, "online", Some("outside")).await;
+    let (for_alice, for_bob) = (alice.sync().await, bob.sync().await);
+    assert_eq!(told(&for_alice, &bob), None, "{for_alice}");
+    assert_eq!(told(&for_bob, &alice), None, "{for_bob}");
+    bob.join(&room).await;
+    let for_alice = alice.sync().since(for_alice.str("next_batch")).await;
+    let for_bob = bob.sync().since(for_bob.str("next_batch")).await;
+    assert_eq!(told(&for_alice, &bob).expect("bob is here")["status_msg"], "outside", "{for_alice}");
+    assert_eq!(told(&for_bob, &alice).expect("alice is here")["status_msg"], "here", "{for_bob}");
+}

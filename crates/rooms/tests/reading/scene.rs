@@ -4,8 +4,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use hs_model::records::EventRecord;
 use hs_rooms::{
-    Intent, Room, Sender, WriteRequest, client_event::RoomId, client_event::Viewer,
-    event_filter::EventFilter, new_room::NewRoomRequest,
+    Intent, Room, Sender, WriteRequest,
+    client_event::RoomId,
+    client_event::{Format, Viewer},
+    event_filter::EventFilter,
+    new_room::NewRoomRequest,
 };
 use hs_testkit::{TestDb, TestServer};
 use ruma::{OwnedEventId, RoomVersionId, UserId};
@@ -48,7 +51,7 @@ impl Scene {
 
     pub(crate) fn viewer(&self, name: &str) -> Viewer<'_> {
         let sender = self.sender(name);
-        Viewer { user: sender.nid, user_id: &sender.user_id, device: None }
+        Viewer { user: sender.nid, user_id: &sender.user_id, device: None, format: Format::Client }
     }
 
     pub(crate) async fn write(&self, name: &str, intent: Intent) -> OwnedEventId {

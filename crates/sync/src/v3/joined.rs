@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use hs_model::{membership::Membership, records::EventRecord, stream::Position};
-use hs_rooms::Room;
+use hs_model::{ids::UserNid, membership::Membership, records::EventRecord, stream::Position};
+use hs_rooms::{Room, client_event::membership_of};
 use hs_storage::StorageError;
 use serde::Serialize;
 
 use super::{
-    Batch, Context, account_data, ephemeral, state,
+    Batch, Context, account_data, ephemeral,
+    presence::Met,
+    state,
     state::Extent,
     summary::{self, Summary},
     timeline::{Range, Timeline, TimelineSection},
@@ -29,14 +31,14 @@ pub(super) struct JoinedRoom {
     account_data: Batch,
 }
 
-/// A room's part of the response; `None` when there is nothing to tell.
+/// A room's part of the response, and whom the user has met there; `None` when there is nothing to tell.
 pub(super) async fn section(
     context: &Context<'_>,
     room: &Arc<Room>,
     stay: &Stay,
     mut account_data: Batch,
     receipts: &ephemeral::Receipts,
-) -> Result<Option<JoinedRoom>, StorageError> {
+) -> Result<Option<(JoinedRoom, Met)>, StorageError> {
     let is_new = context.is_initial() || is_newly_joined(context, room, stay).await?;
     if is_new && !context.is_initial() {
         account_data = account_data::whole_room(context, room).await?;
@@ -63,17 +65,33 @@ pub(super) async fn section(
     if !has_news {
         return Ok(None);
     }
+    let met = if is_new {
+        Met { rooms: vec![room.nid], users: Vec::new() }
+    } else {
+        Met { rooms: Vec::new(), users: newcomers(timeline.events.iter().chain(&state)) }
+    };
     let state = context.render(room, &state).await?;
     let (state, state_after) =
         if context.request.use_state_after { (None, Some(state)) } else { (Some(state), None) };
-    Ok(Some(JoinedRoom {
+    let joined = JoinedRoom {
         summary: summary.map(|found| found.summary),
         state,
         state_after,
         timeline: timeline.render(context, room).await?,
         ephemeral,
         account_data,
-    }))
+    };
+    Ok(Some((joined, met)))
+}
+
+/// Those whom events bring into the room.
+fn newcomers<'a>(events: impl Iterator<Item = &'a Arc<EventRecord>>) -> Vec<UserNid> {
+    events
+        .filter(|event| {
+            &*event.event_type == "m.room.member" && membership_of(event) == Some(Membership::Join)
+        })
+        .map(|event| event.sender_nid)
+        .collect()
 }
 
 /// Whether the user was not in the room at the token.
@@ -86,5 +104,5 @@ async fn is_newly_joined(context: &Context<'_>, room: &Room, stay: &Stay) -> Res
     let Some(slot) = now.slot else { return Ok(true) };
     let Some(before) = reader.find_slot_at(room.nid, slot, context.since).await? else { return Ok(true) };
     let before: Option<Arc<EventRecord>> = reader.list_events(&[before]).await?.pop();
-    Ok(before.and_then(|event| hs_rooms::client_event::membership_of(&event)) != Some(Membership::Join))
+    Ok(before.and_then(|event| membership_of(&event)) != Some(Membership::Join))
 }

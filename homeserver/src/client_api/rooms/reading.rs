@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use hs_http::ApiError;
 use hs_model::stream::RoomStreamToken;
-use hs_rooms::{Room, Rooms, access::Access, client_event::Viewer, event_filter::EventFilter};
+use hs_rooms::{
+    Room, Rooms,
+    access::Access,
+    client_event::{Format, Viewer},
+    event_filter::EventFilter,
+};
 use hs_storage::events::Order;
 use ruma::{RoomId, UInt, api::Direction, serde::Raw};
 use serde_json::value::RawValue;
@@ -17,7 +22,12 @@ pub(super) const DEFAULT_LIMIT: usize = 20;
 
 /// Who looks at events.
 pub(super) fn viewer(session: &Session) -> Viewer<'_> {
-    Viewer { user: session.user, user_id: &session.user_id, device: Some(session.device) }
+    Viewer {
+        user: session.user,
+        user_id: &session.user_id,
+        device: Some(session.device),
+        format: Format::Client,
+    }
 }
 
 /// A room that this server holds.
