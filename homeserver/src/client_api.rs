@@ -20,6 +20,7 @@ mod logout;
 mod presence;
 mod profile;
 mod public_rooms;
+mod pushrules;
 mod refresh;
 mod register;
 mod rooms;
@@ -41,6 +42,7 @@ use axum::{
 use hs_accounts::Accounts;
 use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, RouteOptions, RouterExt};
+use hs_push::Push;
 use hs_rooms::{RoomActions, Rooms};
 use hs_storage::Store;
 use hs_sync::Sync;
@@ -59,6 +61,8 @@ pub(crate) struct ClientState {
     pub(crate) actions: RoomActions,
     /// How much of it they may do.
     pub(crate) room_limits: Arc<RoomLimits>,
+    /// Push rules.
+    pub(crate) push: Push,
     /// Typing, receipts, presence.
     pub(crate) ephemeral: Ephemeral,
     /// The long poll.
@@ -85,6 +89,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(session_routes())
         .merge(account_routes())
         .merge(user_routes())
+        .merge(pushrules::routes())
         .ruma_route(sync::get)
         .merge(rooms::routes())
         .merge(directory::routes())

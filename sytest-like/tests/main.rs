@@ -4,6 +4,7 @@ mod accounts;
 mod crash;
 mod hostile;
 mod operation;
+mod push;
 mod replicas;
 mod rooms;
 mod sync;

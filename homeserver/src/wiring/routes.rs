@@ -40,6 +40,7 @@ impl Apis {
             rooms: services.rooms.clone(),
             actions: services.actions.clone(),
             room_limits: services.room_limits.clone(),
+            push: services.push.clone(),
             ephemeral: services.ephemeral.clone(),
             sync: services.sync.clone(),
             filters: FilterCache::default(),

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use hs_accounts::Accounts;
 use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions};
 use hs_model::clock::{Clock, SystemClock};
+use hs_push::Push;
 use hs_rooms::{RoomActions, Rooms, RoomsOptions};
 use hs_storage::{append::appender, ephemeral::ephemeral_writer};
 use hs_sync::{Sync, SyncOptions};
@@ -22,6 +23,7 @@ pub(super) struct Services {
     pub(super) rooms: Rooms,
     pub(super) actions: RoomActions,
     pub(super) room_limits: Arc<RoomLimits>,
+    pub(super) push: Push,
     pub(super) ephemeral: Ephemeral,
     pub(super) sync: Arc<Sync>,
 }
@@ -41,6 +43,7 @@ impl Services {
         let replica: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
         let ephemeral = ephemeral(foundation, clock, &replica);
         ephemeral.start().await.context("cannot read who is there")?;
+        let push = Push::new(store.clone());
         let sync = Sync::new(
             store.clone(),
             rooms.clone(),
@@ -62,7 +65,7 @@ impl Services {
             let room_limits = room_limits.clone();
             move |config| room_limits.set_rates(&config.rate_limits)
         });
-        let services = Self { accounts, rooms, actions, room_limits, ephemeral, sync: Arc::new(sync) };
+        let services = Self { accounts, rooms, actions, room_limits, push, ephemeral, sync: Arc::new(sync) };
         services.report_figures(foundation);
         Ok(services)
     }

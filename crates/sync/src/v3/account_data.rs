@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use hs_model::{ids::RoomNid, stream::Position};
+use hs_push::RULES_TYPE;
 use hs_rooms::Room;
 use hs_storage::{StorageError, account_data::AccountDataRow};
 use serde_json::value::RawValue;
@@ -36,7 +37,24 @@ impl Sections {
     /// The part of the whole account.
     pub(super) fn take_global(&mut self, context: &Context<'_>) -> Batch {
         let wanted = &context.request.filter.account_data;
+        self.complete_push_rules(context);
         self.take(None, |data_type| filter::allows(wanted, data_type, Some(&context.request.user_id)))
+    }
+
+    /// Everybody has push rules, stored or not, and what is stored may lack predefined ones.
+    fn complete_push_rules(&mut self, context: &Context<'_>) {
+        let rows = self.by_room.entry(None).or_default();
+        let user_id = &context.request.user_id;
+        if let Some(row) = rows.iter_mut().find(|row| row.data_type == RULES_TYPE) {
+            row.content = hs_push::client_content(user_id, Some(&row.content));
+        } else if context.is_initial() {
+            rows.push(AccountDataRow {
+                room: None,
+                data_type: RULES_TYPE.to_owned(),
+                content: hs_push::client_content(user_id, None),
+                position: Position::START,
+            });
+        }
     }
 
     /// The part of one room.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use hs_accounts::{Accounts, Failure, SetAccountDataError};
 use hs_http::{ApiError, Args, RawJson, Reply};
+use hs_push::RULES_TYPE;
 use http::StatusCode;
 use ruma::api::client::config::{
     get_global_account_data, get_room_account_data, set_global_account_data, set_room_account_data,
@@ -21,7 +22,14 @@ pub(in crate::client_api) async fn get(
     Args(request): Args<get_global_account_data::v3::Request>,
 ) -> Result<RawJson, ApiError> {
     session.must_be(&request.user_id)?;
-    found(accounts.find_account_data(session.user, None, &request.event_type.to_string()).await)
+    let data_type = request.event_type.to_string();
+    let content = accounts.find_account_data(session.user, None, &data_type).await;
+    if data_type == RULES_TYPE {
+        // Everybody has rules, stored or not.
+        let stored = content.map_err(ApiError::internal)?;
+        return Ok(RawJson(hs_push::client_content(&session.user_id, stored.as_deref())));
+    }
+    found(content)
 }
 
 /// `PUT /_matrix/client/v3/user/{userId}/account_data/{type}`

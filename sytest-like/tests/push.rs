@@ -1,0 +1,3 @@
+//! Push rules, unread counts, notifications, pushers.
+
+mod rules;
