@@ -2,6 +2,7 @@
 
 mod accounts;
 mod crash;
+mod discovery;
 mod hostile;
 mod operation;
 mod push;

@@ -65,7 +65,10 @@ impl Accounts {
             txn.delete_filters(user).await?;
             txn.delete_profile(user).await?;
         }
-        txn.log(LogKind::Session, None, Some(user)).await?;
+        let position = txn.log(LogKind::Session, None, Some(user)).await?;
+        if erase {
+            txn.set_erased_position(user, position).await?;
+        }
         txn.log(LogKind::DeviceList, None, Some(user)).await?;
         Ok(true)
     }

@@ -11,7 +11,10 @@ use std::{
     sync::Arc,
 };
 
-use hs_model::{ids::EventNid, records::EventRecord};
+use hs_model::{
+    ids::{EventNid, UserNid},
+    records::EventRecord,
+};
 use hs_storage::{StorageError, relations::ChildRow};
 use ruma::{EventId, OwnedEventId};
 use serde::Deserialize;
@@ -94,6 +97,7 @@ impl Rooms {
         let facts: Vec<Facts> = children.iter().map(|child| Facts::from(&child.row)).collect();
         let visible = self.visible(room, &facts, viewer).await?;
         children.retain(|child| visible.contains(child.row.nid));
+        self.drop_ignored(&mut children, viewer).await?;
         let mut by_parent: HashMap<&EventId, Vec<&ChildRow>> = HashMap::new();
         for child in &children {
             by_parent.entry(&child.parent_id).or_default().push(child);
@@ -134,6 +138,24 @@ impl Rooms {
             }
         }
         Ok(bundles)
+    }
+
+    /// Leaves out what users have sent whom the viewer ignores.
+    async fn drop_ignored(
+        &self,
+        children: &mut Vec<ChildRow>,
+        viewer: &Viewer<'_>,
+    ) -> Result<(), StorageError> {
+        let ignored = self.ignored_by(viewer.user).await?;
+        if ignored.is_empty() {
+            return Ok(());
+        }
+        let senders: Vec<UserNid> = children.iter().map(|child| child.sender).collect();
+        let ids = self.inner.store.user_ids(&senders).await?;
+        children.retain(|child| {
+            child.row.slot.is_some() || ids.get(&child.sender).is_none_or(|id| !ignored.contains(id))
+        });
+        Ok(())
     }
 
     /// The newest valid replacement of each event.

@@ -131,12 +131,20 @@ impl Rooms {
             events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten().collect();
         let others = self.referenced(referenced.into_iter()).await?;
         let memberships = self.memberships_at(room, events, viewer).await?;
+        let erased = self.erased_senders(events).await?;
+        let joined_since = room.read().joined_since(viewer.user);
         let now_ms = self.inner.clock.now_ms();
         let mut rendered = Vec::with_capacity(events.len());
         for event in events {
+            // Who was there, or came before the sender asked to be forgotten, goes on seeing what they saw.
+            let is_erased = !erased.is_empty()
+                && memberships.get(&event.nid) != Some(&Membership::Join)
+                && erased.get(&event.sender_nid).is_some_and(|at| joined_since.is_none_or(|since| since > *at))
+                && concerns_person(event);
             let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
             let previous = event.replaces.and_then(|nid| others.get(&nid));
-            let previous_json = previous.map(|previous| visible_json(room, previous)).transpose()?;
+            let previous_json =
+                previous.map(|previous| shown_json(room, previous, is_erased)).transpose()?;
             let prev_content =
                 previous_json.as_ref().map(|json| serde_json::from_str::<Stored<'_>>(json)).transpose();
             let unsigned = Unsigned {
@@ -147,9 +155,10 @@ impl Rooms {
                 transaction_id: transaction_id(event, viewer),
                 relations: relations.get(&event.nid).map(String::as_str),
             };
+            let shown = shown_json(room, event, is_erased)?;
             let json = match viewer.format {
-                Format::Client => render_one(room, event, &unsigned, room_id, now_ms)?,
-                Format::Federation => render_pdu(room, event, &unsigned, now_ms)?,
+                Format::Client => render_json(room, event, &shown, &unsigned, room_id, now_ms)?,
+                Format::Federation => render_pdu(room, event, shown.into_owned(), &unsigned, now_ms)?,
             };
             rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
         }
@@ -270,6 +279,23 @@ pub fn visible_json<'a>(room: &Room, event: &'a EventRecord) -> Result<Cow<'a, s
     redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
 }
 
+/// As [`visible_json`]; pruned as well when the sender's wish to be forgotten stands against this viewer.
+fn shown_json<'a>(
+    room: &Room,
+    event: &'a EventRecord,
+    is_erased: bool,
+) -> Result<Cow<'a, str>, StorageError> {
+    if !is_erased {
+        return visible_json(room, event);
+    }
+    redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
+}
+
+/// Whether an event is about its sender, rather than about the room: what they wrote, and how they called themselves.
+fn concerns_person(event: &EventRecord) -> bool {
+    event.state_key.as_deref().is_none_or(|key| &*event.event_type == "m.room.member" && key == event.sender)
+}
+
 /// The content of an event, pruned when it is redacted.
 pub fn visible_content(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
     let json = visible_json(room, event)?;
@@ -317,8 +343,19 @@ fn render_one(
     room_id: RoomId,
     now_ms: i64,
 ) -> Result<String, StorageError> {
-    let json = visible_json(room, event)?;
-    let stored: Stored<'_> = serde_json::from_str(&json).map_err(|_| broken(event))?;
+    render_json(room, event, &visible_json(room, event)?, unsigned, room_id, now_ms)
+}
+
+/// `json` is what may be seen of the event.
+fn render_json(
+    room: &Room,
+    event: &EventRecord,
+    json: &str,
+    unsigned: &Unsigned<'_>,
+    room_id: RoomId,
+    now_ms: i64,
+) -> Result<String, StorageError> {
+    let stored: Stored<'_> = serde_json::from_str(json).map_err(|_| broken(event))?;
     let mut text = String::with_capacity(stored.content.get().len() + 512);
     text.push_str("{\"content\":");
     text.push_str(stored.content.get());
@@ -340,14 +377,14 @@ fn render_one(
     Ok(text)
 }
 
-/// The event as servers exchange it, with what is said about it here.
+/// The event as servers exchange it, whose JSON is `text`, with what is said about it here.
 fn render_pdu(
     room: &Room,
     event: &EventRecord,
+    mut text: String,
     unsigned: &Unsigned<'_>,
     now_ms: i64,
 ) -> Result<String, StorageError> {
-    let mut text = visible_json(room, event)?.into_owned();
     if text.pop() != Some('}') {
         return Err(broken(event));
     }

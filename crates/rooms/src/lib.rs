@@ -26,6 +26,7 @@ pub mod membership;
 pub mod new_room;
 pub mod paginate;
 mod pdus;
+pub mod people;
 pub mod ports;
 mod relation;
 pub mod relations;

@@ -220,13 +220,14 @@ impl Rooms {
         if nids.is_empty() {
             return Ok(Vec::new());
         }
-        let mut reader = self.inner.store.reader().await?;
-        let mut events = reader.list_events(&nids).await?;
-        events.retain(|event| filter.wants(event));
+        let mut events = self.inner.store.list_events(&nids).await?;
+        let ignored = self.ignored_by(viewer.user).await?;
+        events.retain(|event| filter.wants(event) && !ignored.hides(event));
         if filter.has_related_by() && !events.is_empty() {
             let ids: Vec<&EventId> = events.iter().map(|event| &*event.event_id).collect();
             let rel_types = filter.related_by_rel_types.clone().unwrap_or_default();
             let senders = filter.related_by_senders.clone().unwrap_or_default();
+            let mut reader = self.inner.store.reader().await?;
             let parents = reader.list_parents(room.nid, &ids, &rel_types, &senders).await?;
             let parents: HashSet<OwnedEventId> = parents.into_iter().collect();
             events.retain(|event| parents.contains(&event.event_id));

@@ -97,6 +97,7 @@ impl Rooms {
             },
         };
         let mut page = ThreadsPage::default();
+        let ignored = self.ignored_by(viewer.user).await?;
         for _ in 0..MAX_THREAD_PAGES {
             let mut rows = self.inner.store.reader().await?.list_threads(query, limit as i64 + 1).await?;
             let has_more = rows.len() > limit;
@@ -108,6 +109,7 @@ impl Rooms {
             let roots: Vec<EventNid> =
                 rows.iter().map(|row| row.root.nid).filter(|nid| visible.contains(*nid)).collect();
             page.roots = self.inner.store.list_events(&roots).await?;
+            page.roots.retain(|root| !ignored.hides(root));
             if !page.roots.is_empty() || !has_more {
                 break;
             }

@@ -29,7 +29,7 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
-use crate::{loading, pdus::Pdus, room::Room};
+use crate::{loading, pdus::Pdus, people::People, room::Room};
 
 /// What [`Rooms`] needs to know.
 #[derive(Clone, Debug)]
@@ -70,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) key: Arc<SigningKey>,
     pub(crate) options: RoomsOptions,
     pub(crate) pdus: Pdus,
+    pub(crate) people: People,
     /// Every room in memory, whoever keeps it there: two values for one room would drift apart.
     live: Mutex<HashMap<RoomNid, Weak<Room>>>,
     /// Keeps rooms in memory while they are used now and then.
@@ -97,6 +98,7 @@ impl Rooms {
         Self {
             inner: Arc::new(Inner {
                 pdus: Pdus::new(store.clone()),
+                people: People::new(),
                 live: Mutex::default(),
                 kept,
                 by_id: Cache::new(100_000),
@@ -306,6 +308,7 @@ impl LogApplier for Rooms {
     fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
             for entry in entries {
+                self.inner.people.apply(entry);
                 if let (LogKind::Event, Some(room), Some(event)) = (entry.kind, entry.room, &entry.event) {
                     self.apply_event(room, event, entry.is_local).await;
                 }

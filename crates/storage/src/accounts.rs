@@ -1,6 +1,8 @@
 //! Accounts of this server.
 
-use hs_model::ids::UserNid;
+use std::collections::HashMap;
+
+use hs_model::{ids::UserNid, stream::Position};
 
 use crate::{
     Reader, Txn,
@@ -76,6 +78,20 @@ impl Reader {
             deactivated_at: row.deactivated_at,
             is_erased: row.is_erased,
         }))
+    }
+
+    /// Those of the users who have asked to be forgotten, and where in the log they did.
+    pub async fn list_erasures(&mut self, users: &[UserNid]) -> Result<HashMap<UserNid, Position>> {
+        let users: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT user_nid, erased_position AS "position!"
+             FROM accounts
+             WHERE user_nid = ANY($1) AND erased_position IS NOT NULL"#,
+            &users
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows.into_iter().map(|row| (UserNid(row.user_nid), Position(row.position))).collect())
     }
 
     /// Whether there is any account at all.
@@ -181,6 +197,18 @@ impl Txn {
         .execute(self.conn())
         .await?;
         Ok(done.rows_affected() == 1)
+    }
+
+    /// Notes where in the log a user was forgotten.
+    pub async fn set_erased_position(&mut self, user: UserNid, position: Position) -> Result<()> {
+        sqlx::query!(
+            "UPDATE accounts SET erased_position = $2 WHERE user_nid = $1 AND is_erased",
+            user.0,
+            position.0
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
     }
 }
 

@@ -27,6 +27,7 @@ use hs_model::{
 use hs_rooms::{
     Room,
     client_event::{Format, RoomId, Viewer},
+    people::IgnoredUsers,
 };
 use hs_storage::StorageError;
 use ruma::{
@@ -122,6 +123,8 @@ pub(crate) struct Context<'a> {
     /// Up to and including this.
     pub(crate) until: Position,
     pub(crate) stays: Arc<HashMap<RoomNid, Stay>>,
+    /// Whom the user wants to hear nothing of.
+    pub(crate) ignored: Arc<IgnoredUsers>,
 }
 
 impl Context<'_> {
@@ -165,6 +168,7 @@ pub(crate) async fn build(
         since: request.since.unwrap_or(Position::START),
         until: snapshot.position,
         stays: snapshot.stays,
+        ignored: inner.rooms.ignored_by(request.user).await?,
     };
     let mut data = if snapshot.has_account_data {
         account_data::Sections::read(&context).await?
@@ -241,7 +245,9 @@ async fn add_room(
             }
         }
         Membership::Invite => {
-            section.invite.insert(room_id, stripped::invited(context, room, stay).await?);
+            if let Some(invited) = stripped::invited(context, room, stay).await? {
+                section.invite.insert(room_id, invited);
+            }
         }
         Membership::Knock => {
             section.knock.insert(room_id, stripped::knocked(context, room, stay).await?);

@@ -79,6 +79,32 @@ async fn erased_user_has_no_profile() {
     assert!(profile.json.get("displayname").is_none_or(|name| name != "Alice Liddell"), "{profile}");
 }
 
+/// Who joins after an erasure sees the user's messages redacted; who saw them before still does.
+/// spec: client-server-api/#post_matrixclientv3accountdeactivate
+/// covers: POST /_matrix/client/v3/account/deactivate
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn erased_users_messages_are_redacted_for_newcomers() {
+    let server = Server::shared().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = bob.create_public_room().await;
+    alice.join(&room).await;
+    let message = alice.send_text(&room, "my secret").await;
+    alice.with_password(Method::POST, PATH, json!({"erase": true})).await.expect_ok();
+    // The leave events of a deactivation may trickle in afterwards; the message's fate does not depend on them.
+    let carol = server.register("carol").await;
+    carol.join(&room).await;
+
+    bob.get_event(&room, &message).await.expect_ok().has("/content/body", "my secret");
+    carol.get_event(&room, &message).await.expect_ok().expect_absent("/content/body");
+    let messages =
+        carol.get(&path!("/v3/rooms/{}/messages", room)).query("dir", "b").query("limit", "50").await;
+    let messages = messages.expect_ok();
+    let seen = messages.array("chunk").iter().find(|event| event["event_id"] == message.as_str());
+    assert_eq!(seen.expect("the event is there")["content"], json!({}));
+}
+
 /// A deactivation without `erase` leaves the messages as they are.
 /// spec: client-server-api/#post_matrixclientv3accountdeactivate
 /// covers: POST /_matrix/client/v3/account/deactivate

@@ -291,3 +291,21 @@ async fn hidden_relations_are_not_told_of() {
     assert_eq!(relations.column("chunk", "event_id"), [shown]);
     bob.get_event(&room, &hidden).await.expect_err(404, "M_NOT_FOUND");
 }
+
+/// What ignored users say is not part of what one is told.
+/// spec: client-server-api/#ignoring-users
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
+#[tokio::test]
+async fn ignored_users_do_not_count() {
+    let (alice, bob, carol) = three().await;
+    let room = room_with(&alice, &[&bob, &carol]).await;
+    let root = alice.send_text(&room, "root").await;
+    let heard = carol.send(&room, "m.room.message", relation("m.thread", &root, "heard")).await;
+    bob.send(&room, "m.room.message", relation("m.thread", &root, "ignored")).await;
+    let ignored = json!({"ignored_users": {&bob.id: {}}});
+    let path = path!("/v3/user/{}/account_data/m.ignored_user_list", alice.id);
+    alice.put(&path, ignored).await.expect_ok();
+    let event = alice.get_event(&room, &root).await.expect_ok();
+    assert_eq!(event["/unsigned/m.relations/m.thread/count"], 1);
+    assert_eq!(event["/unsigned/m.relations/m.thread/latest_event/event_id"], heard.as_str());
+}

@@ -1,6 +1,6 @@
 //! Invites in `/sync`: how they come, and how they end.
 
-use super::view::{entry, events, find, has_room, mentions, without_presence};
+use super::view::{entry, events, find, has_room, mentions, types, without_presence};
 use sytest_like::{Response, Server, Syncer, User, Value, json, path};
 
 /// Two users, a private room of the first with a name, and the second one's follower.
@@ -248,4 +248,42 @@ async fn reason_of_an_invite_arrives() {
     let state = invite_state(&syncer.next(5_000).await, &room);
     let own = find(&state, "m.room.member", Some(&bob.id)).expect("the invite itself is there");
     assert_eq!(own["content"]["reason"], "we need you");
+}
+
+/// Invites from people whom the user ignores are not shown; their state events in common rooms are.
+/// spec: client-server-api/#ignoring-users
+/// covers: GET /_matrix/client/v3/sync
+#[tokio::test]
+async fn invites_of_ignored_users_are_hidden() {
+    let (alice, bob, room, _) = stage().await;
+    let ignored = json!({"ignored_users": {alice.id.clone(): {}}});
+    bob.put(&path!("/v3/user/{}/account_data/m.ignored_user_list", bob.id), ignored).await.expect_ok();
+    alice.invite(&room, &bob).await;
+    let carol = alice.server.register("carol").await;
+    let other = carol.create_room(json!({"preset": "private_chat"})).await;
+    carol.invite(&other, &bob).await;
+    let answer = bob.sync().await;
+    assert!(has_room(&answer, "invite", &other), "{answer}");
+    assert!(!has_room(&answer, "invite", &room), "{answer}");
+}
+
+/// Messages of ignored users are not shown, their state events are.
+/// spec: client-server-api/#ignoring-users
+/// covers: GET /_matrix/client/v3/sync
+#[tokio::test]
+async fn messages_of_ignored_users_are_hidden() {
+    let server = Server::shared().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let room = bob
+        .create_room(json!({"preset": "public_chat", "power_level_content_override": {"state_default": 0}}))
+        .await;
+    alice.join(&room).await;
+    let ignored = json!({"ignored_users": {alice.id.clone(): {}}});
+    bob.put(&path!("/v3/user/{}/account_data/m.ignored_user_list", bob.id), ignored).await.expect_ok();
+    let mut syncer = bob.syncer().await;
+    alice.send_text(&room, "noise").await;
+    alice.set_state(&room, "org.example.x", "", json!({})).await;
+    let own = bob.send_text(&room, "and me").await;
+    let heard = syncer.until_event(&room, &own).await;
+    assert_eq!(types(&heard), ["org.example.x", "m.room.message"], "{heard:?}");
 }

@@ -36,12 +36,19 @@ pub(super) struct KnockedRoom {
     knock_state: Batch,
 }
 
+/// `None` for an invite from somebody whom the user ignores.
 pub(super) async fn invited(
     context: &Context<'_>,
     room: &Arc<Room>,
     stay: &Stay,
-) -> Result<InvitedRoom, StorageError> {
-    Ok(InvitedRoom { invite_state: Batch { events: shown_state(context, room, stay).await? } })
+) -> Result<Option<InvitedRoom>, StorageError> {
+    if !context.ignored.is_empty() {
+        let invite = context.inner.store.list_events(&[stay.event]).await?;
+        if invite.iter().any(|invite| context.ignored.contains(&invite.sender)) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(InvitedRoom { invite_state: Batch { events: shown_state(context, room, stay).await? } }))
 }
 
 pub(super) async fn knocked(

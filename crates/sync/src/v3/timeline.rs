@@ -83,7 +83,7 @@ impl Timeline {
             } else {
                 page.clone()
             };
-            for event in visible.into_iter().rev() {
+            for event in visible.into_iter().rev().filter(|event| !context.ignored.hides(event)) {
                 if !filter::allows_event(wanted, &event) {
                     if event.state_key.is_some() {
                         timeline.withheld_state.push(event);

@@ -56,5 +56,6 @@ pub(super) async fn find_visible(
     }
     let Some(event) = event.filter(|event| event.room == room.nid) else { return Ok(None) };
     let is_visible = rooms.is_visible(room, &event, viewer).await.map_err(ApiError::internal)?;
-    Ok(is_visible.then_some(event))
+    let ignored = rooms.ignored_by(viewer.user).await.map_err(ApiError::internal)?;
+    Ok((is_visible && !ignored.hides(&event)).then_some(event))
 }

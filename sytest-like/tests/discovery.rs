@@ -1,0 +1,3 @@
+//! Finding people, rooms and words, and keeping away from those one does not want to hear of.
+
+mod ignoring;
