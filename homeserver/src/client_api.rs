@@ -98,7 +98,8 @@ pub(crate) fn router() -> Router<ClientState> {
 
 /// Lets a request wait until this process knows what other replicas had acknowledged when it came: a logout above all.
 pub(crate) async fn catch_up_layer(State(store): State<Store>, request: Request, next: Next) -> Response {
-    match store.catch_up().await {
+    // On the heap, since nearly always there is nothing to wait for, and a long poll would carry the room for it.
+    match Box::pin(store.catch_up()).await {
         Ok(()) => next.run(request).await,
         Err(error) => ApiError::internal(error).into_response(),
     }

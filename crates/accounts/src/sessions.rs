@@ -76,7 +76,8 @@ impl Accounts {
         let hash = secret::hash(token);
         let session = match self.sessions.get(&hash) {
             Some(session) => session,
-            None => self.load_session(hash).await?,
+            // On the heap, so that requests which need no look-up do not carry the room for one.
+            None => Box::pin(self.load_session(hash)).await?,
         };
         let now_ms = self.clock.now_ms();
         if session.is_expired(now_ms) {

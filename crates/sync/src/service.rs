@@ -88,7 +88,7 @@ impl Sync {
     pub async fn sync_v3(&self, request: &Request) -> Result<Response, SyncError> {
         let inner = &self.inner;
         if let Some(since) = request.since {
-            self.catch_up(since).await?;
+            Box::pin(self.catch_up(since)).await?;
         }
         let deadline = Instant::now() + request.timeout.min(inner.options.max_timeout);
         loop {

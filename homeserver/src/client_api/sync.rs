@@ -48,7 +48,7 @@ pub(in crate::client_api) async fn get(
         user_id: session.user_id.clone(),
         device: session.device,
         since: since.map(|token| token.0),
-        filter: find_filter(&accounts, &filters, session.user, query.filter).await?,
+        filter: Box::pin(find_filter(&accounts, &filters, session.user, query.filter)).await?,
         full_state: query.full_state,
         use_state_after: query.use_state_after,
         timeout: query.timeout.unwrap_or(Duration::ZERO),
@@ -57,7 +57,7 @@ pub(in crate::client_api) async fn get(
     let presence = Presence::parse(query.set_presence.as_str())
         .ok_or_else(|| ApiError::invalid_param("set_presence: not offline, online or unavailable"))?;
     let _connected = ephemeral.syncing(session.user, &session.user_id, session.device, presence);
-    sync.sync_v3(&request).await.map(JsonReply).map_err(api_error)
+    Box::pin(sync.sync_v3(&request)).await.map(JsonReply).map_err(api_error)
 }
 
 async fn find_filter(
