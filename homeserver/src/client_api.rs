@@ -9,10 +9,12 @@ mod admin_registration_tokens;
 pub(crate) mod auth;
 mod capabilities;
 mod create_room;
+mod dehydrated_device;
 mod devices;
 mod directory;
 mod join;
 mod joined_rooms;
+mod keys;
 mod knock;
 mod limits;
 mod login;
@@ -23,7 +25,9 @@ mod public_rooms;
 mod pushrules;
 mod refresh;
 mod register;
+mod room_keys;
 mod rooms;
+mod send_to_device;
 mod sync;
 mod uia;
 mod user;
@@ -40,6 +44,7 @@ use axum::{
     routing::{get, post},
 };
 use hs_accounts::Accounts;
+use hs_e2ee::E2ee;
 use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_push::Push;
@@ -65,6 +70,8 @@ pub(crate) struct ClientState {
     pub(crate) push: Push,
     /// Typing, receipts, presence.
     pub(crate) ephemeral: Ephemeral,
+    /// Keys, messages between devices, backups of keys.
+    pub(crate) e2ee: E2ee,
     /// The long poll.
     pub(crate) sync: Arc<Sync>,
     /// Stored filters.
@@ -94,6 +101,19 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(rooms::routes())
         .merge(directory::routes())
         .merge(room_routes())
+        .merge(encryption_routes())
+}
+
+/// What end-to-end encryption needs.
+fn encryption_routes() -> Router<ClientState> {
+    Router::new()
+        .merge(keys::routes())
+        .merge(room_keys::routes())
+        .merge(dehydrated_device::routes())
+        .route_like::<spec::to_device::send_event_to_device::v3::Request, _, _>(
+        send_to_device::OPTIONS,
+        send_to_device::put,
+    )
 }
 
 /// Lets a request wait until this process knows what other replicas had acknowledged when it came: a logout above all.

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use hs_e2ee::E2ee;
 use hs_model::ids::RoomNid;
 use hs_storage::Store;
 use rand::RngExt as _;
@@ -20,10 +21,10 @@ const LEASE: Duration = Duration::from_mins(10);
 const ROOMS_PER_BATCH: i64 = 100;
 
 /// Starts all jobs.
-pub(crate) fn start(tasks: &Tasks, store: &Store) {
-    let store = store.clone();
+pub(crate) fn start(tasks: &Tasks, store: &Store, e2ee: &E2ee) {
+    let (store, e2ee) = (store.clone(), e2ee.clone());
     tasks.supervise("housekeeping", move || {
-        let store = store.clone();
+        let (store, e2ee) = (store.clone(), e2ee.clone());
         async move {
             loop {
                 // Replicas that start together do not all ask at the same moment.
@@ -31,6 +32,7 @@ pub(crate) fn start(tasks: &Tasks, store: &Store) {
                 tokio::time::sleep(INTERVAL.mul_f64(spread)).await;
                 collect_state_groups(&store).await?;
                 prune_log(&store).await?;
+                e2ee.delete_old_messages().await?;
             }
             #[expect(unreachable_code, reason = "tells the type of the loop that never ends")]
             Ok::<(), anyhow::Error>(())

@@ -45,8 +45,42 @@ impl fmt::Display for StreamToken {
 impl FromStr for StreamToken {
     type Err = InvalidToken;
 
+    /// Takes a [`SyncToken`] too, for its position.
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        text.strip_prefix('s').and_then(parse_number).map(|n| Self(Position(n))).ok_or(InvalidToken)
+        SyncToken::from_str(text).map(|token| Self(token.position))
+    }
+}
+
+/// A [`StreamToken`] of a device that has not got all of its messages yet (`s12-5`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncToken {
+    /// Everything else is known up to here.
+    pub position: Position,
+    /// Messages to the device are known up to here, at most the position.
+    pub to_device: Position,
+}
+
+impl fmt::Display for SyncToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.to_device >= self.position {
+            return write!(f, "s{}", self.position);
+        }
+        write!(f, "s{}-{}", self.position, self.to_device)
+    }
+}
+
+impl FromStr for SyncToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let text = text.strip_prefix('s').ok_or(InvalidToken)?;
+        let (position, to_device) = text.split_once('-').unwrap_or((text, text));
+        let position = parse_number(position).ok_or(InvalidToken)?;
+        let to_device = parse_number(to_device).ok_or(InvalidToken)?;
+        if to_device > position {
+            return Err(InvalidToken);
+        }
+        Ok(Self { position: Position(position), to_device: Position(to_device) })
     }
 }
 
@@ -128,6 +162,19 @@ mod tests {
         for text in ["s0", "s12", "t4-12", "t4--12"] {
             let token: RoomStreamToken = text.parse().expect("a valid token");
             assert_eq!(token.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn position_of_messages_is_said_where_it_differs() {
+        for (text, position, to_device) in [("s12", 12, 12), ("s12-5", 12, 5)] {
+            let token: SyncToken = text.parse().expect("a valid token");
+            assert_eq!((token.position.0, token.to_device.0), (position, to_device));
+            assert_eq!(token.to_string(), text);
+            assert_eq!(text.parse(), Ok(StreamToken(Position(12))));
+        }
+        for text in ["s5-12", "s5-", "s-5", "s5-4-3", "s5--4"] {
+            assert!(text.parse::<SyncToken>().is_err(), "{text} was accepted");
         }
     }
 

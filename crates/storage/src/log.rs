@@ -29,7 +29,7 @@ pub enum LogKind {
     Presence = 4,
     /// A user's account data, global or of a room.
     AccountData = 5,
-    /// A message to a device of a user; `subject` is the device.
+    /// Messages to devices of a user; `subject` is the device when there is one only.
     ToDevice = 6,
     /// A user's devices or their keys.
     DeviceList = 7,
@@ -39,6 +39,10 @@ pub enum LogKind {
     Session = 9,
     /// What the server itself keeps of a room: aliases, its place in the directory, forgotten memberships.
     RoomRecord = 10,
+    /// The one-time and fallback keys that a device of a user has left; `subject` is the device.
+    OneTimeKeys = 30,
+    /// A user has signed another's key, which only they may know; `subject` is the other.
+    UserSignature = 31,
 }
 
 impl LogKind {
@@ -59,6 +63,8 @@ impl LogKind {
             8 => Self::Profile,
             9 => Self::Session,
             10 => Self::RoomRecord,
+            30 => Self::OneTimeKeys,
+            31 => Self::UserSignature,
             _ => {
                 return Err(StorageError::Inconsistent {
                     table: "log",

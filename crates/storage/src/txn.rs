@@ -1,6 +1,9 @@
 //! Reading and writing as two types: a function that takes a [`Txn`] says "I write".
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+};
 
 use hs_model::{
     ids::{RoomNid, UserNid},
@@ -129,6 +132,28 @@ impl Txn {
         Ok(position)
     }
 
+    /// Takes a position for each of the changes, which concern a user and perhaps a subject; returns the first.
+    pub(crate) async fn log_all(
+        &mut self,
+        kind: LogKind,
+        subjects: &[(UserNid, Option<i64>)],
+    ) -> Result<Position> {
+        let first = self.take_positions(subjects.len()).await?;
+        for (offset, (user, subject)) in subjects.iter().enumerate() {
+            self.note(LogEntry {
+                position: Position(first.0 + offset as i64),
+                kind,
+                room: None,
+                user: Some(*user),
+                subject: *subject,
+                event: None,
+                change: None,
+                is_local: true,
+            });
+        }
+        Ok(first)
+    }
+
     /// Commits, and returns when the change is on disk and this process's caches know of it.
     pub async fn commit(mut self) -> Result<()> {
         self.write_log().await?;
@@ -178,6 +203,20 @@ impl Txn {
         )
         .execute(self.conn())
         .await?;
-        Ok(())
+        self.write_device_list_changes().await
+    }
+
+    /// Whoever notes a change of devices cannot forget the row that outlives the entry.
+    async fn write_device_list_changes(&mut self) -> Result<()> {
+        let changes: BTreeMap<UserNid, Position> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == LogKind::DeviceList)
+            .filter_map(|entry| Some((entry.user?, entry.position)))
+            .collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.upsert_device_list_changes(&changes).await
     }
 }

@@ -153,6 +153,25 @@ impl Feeds {
         }
     }
 
+    /// The rooms that any user is joined to; nobody has to look when nobody syncs here.
+    async fn joined_rooms(&self, user: UserNid) -> Vec<RoomNid> {
+        {
+            let state = self.state.lock();
+            if state.feeds.is_empty() {
+                return Vec::new();
+            }
+            if let Some(rooms) = state.joined_rooms(user) {
+                return rooms;
+            }
+        }
+        let rooms = async { self.store.reader().await?.list_joined_room_nids(user).await };
+        rooms.await.unwrap_or_else(|error: StorageError| {
+            // Nothing is lost: those concerned hear of it with whatever comes next.
+            tracing::warn!(%error, "could not find out whom new devices concern");
+            Vec::new()
+        })
+    }
+
     /// Finds out which users each entry concerns, outside the lock.
     async fn changed_member(&self, event: &EventRecord) -> Option<(UserNid, Membership)> {
         self.rooms.member_change(event).await
@@ -230,6 +249,7 @@ impl State {
                 }
             }
             (LogKind::Presence, _, Some(user)) => self.route_presence(user, entry.position),
+            (LogKind::ToDevice | LogKind::UserSignature, _, Some(user)) => self.wake(user, entry.position),
             (LogKind::RoomRecord, Some(room), Some(user)) => {
                 if let Some(feed) = self.feeds.get_mut(&user)
                     && let Some(stay) = Arc::make_mut(&mut feed.stays).get_mut(&room)
@@ -270,6 +290,29 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Something came for a user that is kept elsewhere.
+    fn wake(&mut self, user: UserNid, position: Position) {
+        if let Some(feed) = self.feeds.get_mut(&user) {
+            feed.note(None, position);
+        }
+    }
+
+    /// Other devices concern those who share a room, which are the rooms given, and the user's own.
+    fn route_device_list(&mut self, user: UserNid, rooms: &[RoomNid], position: Position) {
+        let mut concerned = HashSet::from([user]);
+        concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
+        for user in concerned {
+            self.wake(user, position);
+        }
+    }
+
+    /// The rooms that a user who has a feed is joined to.
+    fn joined_rooms(&self, user: UserNid) -> Option<Vec<RoomNid>> {
+        let stays = &self.feeds.get(&user)?.stays;
+        let joined = stays.iter().filter(|(_, stay)| stay.membership == Membership::Join);
+        Some(joined.map(|(room, _)| *room).collect())
     }
 
     /// Presence concerns those who share a room. A user who is present has a feed here, or at another replica.
@@ -314,8 +357,15 @@ impl LogApplier for Feeds {
                     Some(event) => self.changed_member(event).await,
                     None => None,
                 };
+                let rooms = match (entry.kind, entry.user) {
+                    (LogKind::DeviceList, Some(user)) => self.joined_rooms(user).await,
+                    _ => Vec::new(),
+                };
                 let mut state = self.state.lock();
                 state.route(entry, member);
+                if let (LogKind::DeviceList, Some(user)) = (entry.kind, entry.user) {
+                    state.route_device_list(user, &rooms, entry.position);
+                }
                 state.position = entry.position;
             }
         })

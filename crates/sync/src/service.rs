@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use hs_e2ee::{E2ee, LocalDevice};
 use hs_ephemeral::Ephemeral;
 use hs_model::stream::Position;
 use hs_rooms::Rooms;
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) rooms: Rooms,
     pub(crate) ephemeral: Ephemeral,
+    pub(crate) e2ee: E2ee,
     pub(crate) lazy_members: LazyMembers,
     feeds: Feeds,
     options: SyncOptions,
@@ -64,12 +66,13 @@ impl Sync {
         store: Store,
         rooms: Rooms,
         ephemeral: Ephemeral,
+        e2ee: E2ee,
         options: SyncOptions,
         stop: CancellationToken,
     ) -> Self {
         let feeds = Feeds::new(store.clone(), rooms.clone());
         let lazy_members = LazyMembers::new();
-        Self { inner: Arc::new(Inner { store, rooms, ephemeral, lazy_members, feeds, options, stop }) }
+        Self { inner: Arc::new(Inner { store, rooms, ephemeral, e2ee, lazy_members, feeds, options, stop }) }
     }
 
     /// Begins at the present position of the log, which must be started and not yet followed. Returns what must be
@@ -89,6 +92,9 @@ impl Sync {
         let inner = &self.inner;
         if let Some(since) = request.since {
             Box::pin(self.catch_up(since)).await?;
+            let device = LocalDevice { user: request.user, device: request.device };
+            let confirmed = request.to_device_since.unwrap_or(since);
+            Box::pin(inner.e2ee.confirm_to_device(device, confirmed)).await?;
         }
         let deadline = Instant::now() + request.timeout.min(inner.options.max_timeout);
         loop {

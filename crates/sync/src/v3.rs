@@ -3,6 +3,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
 mod account_data;
+mod encryption;
 mod ephemeral;
 mod joined;
 mod left;
@@ -22,7 +23,7 @@ use hs_model::{
     ids::{DeviceNid, RoomNid, UserNid},
     membership::Membership,
     records::EventRecord,
-    stream::{Position, StreamToken},
+    stream::{Position, SyncToken},
 };
 use hs_rooms::{
     Room,
@@ -55,6 +56,8 @@ pub struct Request {
     pub device: DeviceNid,
     /// The `next_batch` of an earlier response; `None` for everything.
     pub since: Option<Position>,
+    /// Up to where the device has its messages, where that is not `since`.
+    pub to_device_since: Option<Position>,
     /// What the response may hold.
     pub filter: Arc<FilterDefinition>,
     /// Whether all state is wanted, `since` or not.
@@ -87,6 +90,8 @@ pub struct Response {
     presence: Batch,
     #[serde(skip_serializing_if = "RoomsSection::is_empty")]
     rooms: RoomsSection,
+    #[serde(flatten)]
+    encryption: encryption::Sections,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -110,7 +115,10 @@ impl RoomsSection {
 impl Response {
     /// Whether there is nothing to tell.
     pub(crate) fn is_empty(&self) -> bool {
-        self.account_data.is_empty() && self.presence.is_empty() && self.rooms.is_empty()
+        self.account_data.is_empty()
+            && self.presence.is_empty()
+            && self.rooms.is_empty()
+            && self.encryption.is_empty()
     }
 }
 
@@ -199,11 +207,13 @@ pub(crate) async fn build(
         }
     }
     let presence = presence::section(&context, &met, snapshot.has_presence).await?;
+    let (encryption, to_device) = encryption::Sections::read(&context).await?;
     Ok(Response {
-        next_batch: StreamToken(context.until).to_string(),
+        next_batch: SyncToken { position: context.until, to_device }.to_string(),
         account_data: data.take_global(&context),
         presence,
         rooms: section,
+        encryption,
     })
 }
 

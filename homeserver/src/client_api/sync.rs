@@ -8,7 +8,7 @@ use axum::extract::State;
 use hs_accounts::Accounts;
 use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, Args, JsonReply};
-use hs_model::{ids::UserNid, stream::StreamToken};
+use hs_model::{ids::UserNid, stream::SyncToken};
 use hs_storage::presence::Presence;
 use hs_sync::{Request, Response, Sync, SyncError};
 use moka::sync::Cache;
@@ -41,13 +41,14 @@ pub(in crate::client_api) async fn get(
     State(filters): State<FilterCache>,
     Args(query): Args<Query>,
 ) -> Result<JsonReply<Response>, ApiError> {
-    let since = query.since.as_deref().map(str::parse::<StreamToken>).transpose();
+    let since = query.since.as_deref().map(str::parse::<SyncToken>).transpose();
     let since = since.map_err(|error| ApiError::invalid_param(format!("since: {error}")))?;
     let request = Request {
         user: session.user,
         user_id: session.user_id.clone(),
         device: session.device,
-        since: since.map(|token| token.0),
+        since: since.map(|token| token.position),
+        to_device_since: since.map(|token| token.to_device),
         filter: Box::pin(find_filter(&accounts, &filters, session.user, query.filter)).await?,
         full_state: query.full_state,
         use_state_after: query.use_state_after,

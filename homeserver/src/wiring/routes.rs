@@ -42,6 +42,7 @@ impl Apis {
             room_limits: services.room_limits.clone(),
             push: services.push.clone(),
             ephemeral: services.ephemeral.clone(),
+            e2ee: services.e2ee.clone(),
             sync: services.sync.clone(),
             filters: FilterCache::default(),
             facts: Arc::new(facts),

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use anyhow::Context as _;
 use hs_accounts::Accounts;
+use hs_e2ee::E2ee;
 use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions};
 use hs_model::clock::{Clock, SystemClock};
 use hs_push::Push;
@@ -25,6 +26,7 @@ pub(super) struct Services {
     pub(super) room_limits: Arc<RoomLimits>,
     pub(super) push: Push,
     pub(super) ephemeral: Ephemeral,
+    pub(super) e2ee: E2ee,
     pub(super) sync: Arc<Sync>,
 }
 
@@ -41,13 +43,16 @@ impl Services {
         store.tail().register(Arc::new(rooms.clone()));
         // Names this process among the replicas.
         let replica: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
-        let ephemeral = ephemeral(foundation, clock, &replica);
+        let ephemeral = ephemeral(foundation, clock.clone(), &replica);
         ephemeral.start().await.context("cannot read who is there")?;
         let push = Push::new(store.clone());
+        let e2ee = E2ee::new(store.clone(), clock, foundation.config.server.name.clone());
+        e2ee.start();
         let sync = Sync::new(
             store.clone(),
             rooms.clone(),
             ephemeral.clone(),
+            e2ee.clone(),
             SyncOptions::default(),
             foundation.draining.clone(),
         );
@@ -59,13 +64,13 @@ impl Services {
 
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
-        jobs::start(&foundation.tasks, store);
+        jobs::start(&foundation.tasks, store, &e2ee);
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
         foundation.on_reload({
             let room_limits = room_limits.clone();
             move |config| room_limits.set_rates(&config.rate_limits)
         });
-        let services = Self { accounts, rooms, actions, room_limits, push, ephemeral, sync: Arc::new(sync) };
+        let services = Self { accounts, rooms, actions, room_limits, push, ephemeral, e2ee, sync: Arc::new(sync) };
         services.report_figures(foundation);
         Ok(services)
     }
