@@ -3,6 +3,7 @@
 mod accounts;
 mod crash;
 mod discovery;
+mod e2ee;
 mod hostile;
 mod operation;
 mod push;

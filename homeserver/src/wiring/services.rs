@@ -70,7 +70,8 @@ impl Services {
             let room_limits = room_limits.clone();
             move |config| room_limits.set_rates(&config.rate_limits)
         });
-        let services = Self { accounts, rooms, actions, room_limits, push, ephemeral, e2ee, sync: Arc::new(sync) };
+        let services =
+            Self { accounts, rooms, actions, room_limits, push, ephemeral, e2ee, sync: Arc::new(sync) };
         services.report_figures(foundation);
         Ok(services)
     }
