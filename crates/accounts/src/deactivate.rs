@@ -60,6 +60,7 @@ impl Accounts {
         txn.request_room_errand(user, ErrandKind::Leave).await?;
         txn.delete_login_tokens(user).await?;
         txn.delete_all_devices(user, None).await?;
+        txn.delete_encryption_data(user).await?;
         if erase {
             txn.delete_account_data(user).await?;
             txn.delete_filters(user).await?;

@@ -198,10 +198,14 @@ impl Accounts {
         if !txn.lock_account(user).await? {
             return Err(LoginError::Deactivated);
         }
+        if let Some(chosen) = session.device_id.as_deref()
+            && txn.list_own_cross_signing_keys(user).await?.iter().any(|key| key.public_key == chosen)
+        {
+            return Err(LoginError::InvalidDevice("The device id is that of one of your keys"));
+        }
         let (logged_in, device) = self.insert_session(&mut txn, user, user_id, session, ip).await?;
-        if device.is_new {
-            txn.log(LogKind::DeviceList, None, Some(user)).await?;
-        } else {
+        // A new device is no news for others before it has keys.
+        if !device.is_new {
             txn.log(LogKind::Session, None, Some(user)).await?;
         }
         txn.commit().await?;

@@ -156,6 +156,20 @@ async fn key_must_not_be_called_as_a_device() {
     alice.post(UPLOAD, identity.upload()).await.expect_err(403, "M_FORBIDDEN");
 }
 
+/// A device must not be called as a key.
+/// spec: client-server-api/#cross-signing
+/// covers: POST /_matrix/client/v3/login
+/// not on synapse: it does not check
+#[tokio::test]
+async fn device_must_not_be_called_as_a_key() {
+    let server = Server::shared().await;
+    let alice = server.register("alice").await;
+    let identity = Identity::new(&alice).await;
+    let mut login = alice.password_login();
+    login["device_id"] = identity.master.public().into();
+    server.post("/v3/login", login).await.expect_refused();
+}
+
 /// The signature of a device by its user's self-signing key is seen by everybody, and is news.
 /// spec: client-server-api/#post_matrixclientv3keyssignaturesupload
 /// covers: POST /_matrix/client/v3/keys/signatures/upload

@@ -25,7 +25,7 @@ pub(super) struct Key(SigningKey);
 
 impl Key {
     pub(super) fn new(words: &str) -> Self {
-        let mut seed = [0; 32];
+        let mut seed = [0u8; 32];
         for (number, byte) in words.bytes().enumerate() {
             seed[number % 32] = seed[number % 32].wrapping_mul(31).wrapping_add(byte);
         }
