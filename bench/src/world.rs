@@ -82,6 +82,12 @@ impl World {
         Ok(self.users[..count].iter().map(|user| self.session(user)).collect())
     }
 
+    /// Connections of accounts that are in no room yet.
+    pub(crate) async fn new_sessions(&mut self, count: usize) -> Result<Vec<Session>> {
+        let have = self.users.len();
+        Ok(self.sessions(have + count).await?.split_off(have))
+    }
+
     /// A further connection of an account.
     pub(crate) fn session(&self, user: &Rc<User>) -> Session {
         Session { conn: Conn::new(self.server.addr), user: Rc::clone(user), since: String::new() }

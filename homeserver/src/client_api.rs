@@ -27,8 +27,10 @@ mod refresh;
 mod register;
 mod room_keys;
 mod rooms;
+mod rtc_transports;
 mod send_to_device;
 mod sync;
+mod turn_server;
 mod uia;
 mod user;
 mod versions;
@@ -52,6 +54,8 @@ use hs_rooms::{RoomActions, Rooms};
 use hs_storage::Store;
 use hs_sync::Sync;
 use ruma::{RoomVersionId, api::client as spec};
+
+use crate::config::{Rtc, Turn};
 
 pub(crate) use self::{limits::RoomLimits, sync::FilterCache};
 
@@ -78,6 +82,17 @@ pub(crate) struct ClientState {
     pub(crate) filters: FilterCache,
     /// What this server tells of itself.
     pub(crate) facts: Arc<ServerFacts>,
+    /// What it tells of calls.
+    pub(crate) calls: Arc<CallFacts>,
+}
+
+/// What this server tells of calls.
+#[derive(Clone, Debug)]
+pub(crate) struct CallFacts {
+    /// The TURN server.
+    pub(crate) turn: Turn,
+    /// Where calls of many can be held.
+    pub(crate) rtc: Rtc,
 }
 
 /// What this server tells of itself.
@@ -101,6 +116,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(rooms::routes())
         .merge(directory::routes())
         .merge(room_routes())
+        .merge(call_routes())
         .merge(encryption_routes())
 }
 
@@ -197,4 +213,12 @@ fn user_routes() -> Router<ClientState> {
         .ruma_route(user::tags::delete)
         .route_like::<spec::filter::create_filter::v3::Request, _, _>(options, user::filter::post)
         .ruma_route(user::filter::get)
+        .ruma_route(user::openid::post)
+}
+
+fn call_routes() -> Router<ClientState> {
+    let router = Router::new().ruma_route(turn_server::get);
+    rtc_transports::PATHS
+        .into_iter()
+        .fold(router, |router, path| router.route(path, get(rtc_transports::get)))
 }

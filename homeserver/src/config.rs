@@ -19,9 +19,11 @@ mod presence;
 mod rate_limits;
 mod registration;
 mod rooms;
+mod rtc;
 mod secret;
 mod server;
 mod signing;
+mod turn;
 
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +40,11 @@ pub use self::{
     rate_limits::{RateLimit, RateLimits},
     registration::{Registration, RegistrationMode, Term},
     rooms::Rooms,
+    rtc::Rtc,
     secret::Secret,
     server::Server,
     signing::{OldKey, Signing},
+    turn::Turn,
 };
 
 /// Everything that can be configured.
@@ -67,6 +71,10 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// Talking to other servers.
     pub federation: Federation,
+    /// The server through which calls reach people behind firewalls.
+    pub turn: Turn,
+    /// Calls of many.
+    pub rtc: Rtc,
     /// The key that signs events.
     pub signing: Signing,
     /// What is logged and how.
@@ -88,6 +96,8 @@ impl Default for Config {
             presence: Presence::default(),
             rate_limits: RateLimits::default(),
             federation: Federation::default(),
+            turn: Turn::default(),
+            rtc: Rtc::default(),
             signing: Signing::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),

@@ -11,6 +11,7 @@ mod client_api;
 pub mod config;
 pub mod database;
 mod errands;
+mod federation_api;
 pub mod health;
 mod jobs;
 pub mod listener;

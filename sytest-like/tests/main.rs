@@ -1,6 +1,7 @@
 //! All conformance cases, in one program. A family is a module; see `README.md` for how a case is written.
 
 mod accounts;
+mod calls;
 mod crash;
 mod discovery;
 mod e2ee;

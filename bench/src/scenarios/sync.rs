@@ -13,7 +13,8 @@ const ROOM_MESSAGES: usize = 20;
 
 pub(super) async fn initial(world: &mut World) -> Result<()> {
     for (rooms, users) in world.sizes.synced_rooms.clone() {
-        let mut members = world.sessions(ROOM_MEMBERS.max(users)).await?;
+        // What they are in besides would be in their answers.
+        let mut members = world.new_sessions(ROOM_MEMBERS.max(users)).await?;
         for _ in 0..rooms {
             let room = world.room_of(&mut members).await?;
             world.fill(&mut members, &room, ROOM_MESSAGES).await?;

@@ -16,6 +16,7 @@ mod devices;
 mod error;
 mod filters;
 mod login;
+mod openid;
 mod options;
 mod password_change;
 mod passwords;
@@ -41,6 +42,7 @@ pub use devices::{DeleteDevicesError, RenameDeviceError};
 pub use error::Failure;
 pub use filters::StoreFilterError;
 pub use login::{CreateLoginTokenError, LoggedIn, LoginError, LoginIdentifier, LoginToken, NewSession};
+pub use openid::OpenIdToken;
 pub use options::{
     AccountRates, AccountsOptions, InvalidOptions, PasswordOptions, Policy, RegistrationMode,
     RegistrationOptions,

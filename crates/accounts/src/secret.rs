@@ -10,6 +10,7 @@ pub(crate) enum Kind {
     Access,
     Refresh,
     Login,
+    OpenId,
 }
 
 impl Kind {
@@ -18,6 +19,7 @@ impl Kind {
             Self::Access => "kith_at_",
             Self::Refresh => "kith_rt_",
             Self::Login => "kith_lt_",
+            Self::OpenId => "kith_ot_",
         }
     }
 }

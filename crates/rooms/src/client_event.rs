@@ -139,12 +139,13 @@ impl Rooms {
             // Who was there, or came before the sender asked to be forgotten, goes on seeing what they saw.
             let is_erased = !erased.is_empty()
                 && memberships.get(&event.nid) != Some(&Membership::Join)
-                && erased.get(&event.sender_nid).is_some_and(|at| joined_since.is_none_or(|since| since > *at))
+                && erased
+                    .get(&event.sender_nid)
+                    .is_some_and(|at| joined_since.is_none_or(|since| since > *at))
                 && concerns_person(event);
             let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
             let previous = event.replaces.and_then(|nid| others.get(&nid));
-            let previous_json =
-                previous.map(|previous| shown_json(room, previous, is_erased)).transpose()?;
+            let previous_json = previous.map(|previous| shown_json(room, previous, is_erased)).transpose()?;
             let prev_content =
                 previous_json.as_ref().map(|json| serde_json::from_str::<Stored<'_>>(json)).transpose();
             let unsigned = Unsigned {

@@ -76,11 +76,7 @@ pub(crate) struct People {
 
 impl People {
     pub(crate) fn new() -> Self {
-        Self {
-            ignored: Cache::new(MAX_LISTS),
-            erased: Cache::new(MAX_ERASURES),
-            changes: AtomicU64::new(0),
-        }
+        Self { ignored: Cache::new(MAX_LISTS), erased: Cache::new(MAX_ERASURES), changes: AtomicU64::new(0) }
     }
 
     /// Takes note of an entry of the log.

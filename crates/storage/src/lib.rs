@@ -30,6 +30,7 @@ pub mod log;
 pub mod membership;
 pub mod nids;
 pub mod one_time_keys;
+pub mod openid;
 pub mod presence;
 pub mod profiles;
 pub mod public_rooms;

@@ -2,4 +2,5 @@
 
 pub(super) mod account_data;
 pub(super) mod filter;
+pub(super) mod openid;
 pub(super) mod tags;

@@ -2,6 +2,8 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientversions>
 
+use std::collections::BTreeMap;
+
 use hs_http::{Args, Reply};
 use ruma::api::client::discovery::get_supported_versions::{Request, Response};
 
@@ -11,6 +13,11 @@ const VERSIONS: [&str; 22] = [
     "v1.10", "v1.11", "v1.12", "v1.13", "v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
 ];
 
+/// Proposals that clients use before they are part of a release, and that work here.
+const UNSTABLE_FEATURES: [&str; 1] = ["org.matrix.msc4143"];
+
 pub(super) async fn get(_: Args<Request>) -> Reply<Response> {
-    Reply(Response::new(VERSIONS.map(str::to_owned).to_vec()))
+    let mut response = Response::new(VERSIONS.map(str::to_owned).to_vec());
+    response.unstable_features = BTreeMap::from(UNSTABLE_FEATURES.map(|feature| (feature.to_owned(), true)));
+    Reply(response)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Database, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, RateLimits, Registration,
-    Rooms, Server, Signing,
+    Rooms, Rtc, Server, Signing, Turn,
     section::{OptionDoc, Section},
 };
 
@@ -29,6 +29,8 @@ pub fn example() -> String {
     write_section::<Presence>(&mut text, "[presence]");
     write_section::<RateLimits>(&mut text, "[rate_limits]");
     write_section::<Federation>(&mut text, "[federation]");
+    write_section::<Turn>(&mut text, "[turn]");
+    write_section::<Rtc>(&mut text, "[rtc]");
     write_section::<Signing>(&mut text, "[signing]");
     write_section::<Logging>(&mut text, "[logging]");
     write_section::<Metrics>(&mut text, "[metrics]");

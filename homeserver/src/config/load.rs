@@ -144,6 +144,8 @@ impl Config {
         self.registration.validate().map_err(within("registration"))?;
         self.passwords.validate().map_err(within("passwords"))?;
         self.rooms.validate().map_err(within("rooms"))?;
+        self.turn.validate().map_err(within("turn"))?;
+        self.rtc.validate().map_err(within("rtc"))?;
         self.rate_limits.validate().map_err(within("rate_limits"))?;
         self.signing.validate().map_err(within("signing"))?;
         self.logging.validate().map_err(within("logging"))?;

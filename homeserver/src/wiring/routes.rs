@@ -13,8 +13,9 @@ use ipnet::IpNet;
 
 use super::{Foundation, services::Services};
 use crate::{
-    client_api::{self, ClientState, FilterCache, ServerFacts},
+    client_api::{self, CallFacts, ClientState, FilterCache, ServerFacts},
     config::Resource,
+    federation_api,
     health::Health,
     telemetry::{Metrics, measure},
 };
@@ -35,6 +36,7 @@ impl Apis {
             public_base_url: foundation.config.server.public_base_url.clone(),
             default_room_version: foundation.config.rooms.default_version.clone(),
         };
+        let calls = CallFacts { turn: foundation.config.turn.clone(), rtc: foundation.config.rtc.clone() };
         let client = ClientState {
             accounts: services.accounts.clone(),
             rooms: services.rooms.clone(),
@@ -46,12 +48,13 @@ impl Apis {
             sync: services.sync.clone(),
             filters: FilterCache::default(),
             facts: Arc::new(facts),
+            calls: Arc::new(calls),
         };
         let store = services.accounts.store().clone();
         let catch_up = middleware::from_fn_with_state(store, client_api::catch_up_layer);
         Self {
             client: client_api::router().with_state(client).layer(catch_up),
-            federation: Router::new(),
+            federation: federation_api::router().with_state(services.accounts.clone()),
             health: health.router(),
             metrics: metrics_router(foundation.metrics.clone()),
         }

@@ -150,7 +150,8 @@ async fn nonsense_in_the_list_does_no_harm() {
         assert_eq!(bodies(&reader, &room).await, ["words", "noise"]);
         reader.sync().await;
     }
-    let list = json!({"ignored_users": {"not an id": 1, "": {}, (reader.id.clone()): {}, (noisy.id.clone()): 5}});
+    let list =
+        json!({"ignored_users": {"not an id": 1, "": {}, (reader.id.clone()): {}, (noisy.id.clone()): 5}});
     set_list(&reader, list).await;
     assert_eq!(bodies(&reader, &room).await, ["words"]);
 }
