@@ -75,7 +75,9 @@ impl Accounts {
         if !txn.rename_device(user, device_id, display_name).await? {
             return Err(RenameDeviceError::NotFound);
         }
-        txn.log(LogKind::DeviceList, None, Some(user)).await?;
+        if txn.have_device_keys(user, &[device_id.to_owned()]).await? {
+            txn.log(LogKind::DeviceList, None, Some(user)).await?;
+        }
         Ok(txn.commit().await?)
     }
 
@@ -125,9 +127,13 @@ impl Accounts {
 
 /// Takes positions: call it last.
 async fn delete_and_log(txn: &mut Txn, user: UserNid, device_ids: &[String]) -> Result<(), StorageError> {
+    // Others know only of devices with keys.
+    let are_known = txn.have_device_keys(user, device_ids).await?;
     if txn.delete_devices(user, device_ids).await? > 0 {
         txn.log(LogKind::Session, None, Some(user)).await?;
-        txn.log(LogKind::DeviceList, None, Some(user)).await?;
+        if are_known {
+            txn.log(LogKind::DeviceList, None, Some(user)).await?;
+        }
     }
     Ok(())
 }

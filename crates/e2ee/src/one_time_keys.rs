@@ -1,7 +1,7 @@
 //! One-time and fallback keys: taking them in, and handing them out.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -84,7 +84,7 @@ impl E2ee {
                 Some(WantedKey { user: device.user, device: device.device, algorithm: algorithm.clone() })
             })
             .collect();
-        let keys = txn.claim_one_time_keys(&wishes).await?;
+        let keys = txn.claim_one_time_keys(&wishes, self.inner.clock.now_ms()).await?;
         txn.commit().await?;
         let names: HashMap<DeviceNid, (String, String)> =
             devices.into_iter().map(|device| (device.device, (device.user_id, device.device_id))).collect();
@@ -158,7 +158,8 @@ fn read_key(
     Ok(OneTimeKey { algorithm: algorithm.to_owned(), key_id: key_id.to_owned(), key })
 }
 
-/// Adds those keys that are new; the others must be the same as those that are there. Says whether there were any.
+/// Adds those keys that are new; the others must be the same as those that are there. A key that was handed out lately is not
+/// taken again. Says whether any were added.
 pub(crate) async fn store_one_time_keys(
     txn: &mut Txn,
     device: DeviceNid,
@@ -184,7 +185,12 @@ pub(crate) async fn store_one_time_keys(
             });
         }
     }
-    keys.retain(|key| !known.contains_key(&(key.algorithm.clone(), key.key_id.clone())));
+    let claimed: HashSet<(String, String)> =
+        txn.list_claimed_keys(device, &keys).await?.into_iter().collect();
+    keys.retain(|key| {
+        let name = (key.algorithm.clone(), key.key_id.clone());
+        !known.contains_key(&name) && !claimed.contains(&name)
+    });
     if keys.is_empty() {
         return Ok(false);
     }

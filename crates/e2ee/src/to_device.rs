@@ -32,8 +32,9 @@ const MAX_COUNTED: usize = 100_000;
 const MAX_BATCH_BYTES: usize = 1024 * 1024;
 /// How long messages wait for a device.
 const KEEP_MESSAGES_MS: i64 = 365 * 24 * 60 * 60 * 1000;
-/// How long a request is remembered, so that its repetition is recognised.
-const KEEP_TRANSACTIONS_MS: i64 = 3 * 24 * 60 * 60 * 1000;
+/// How long a request is remembered, so that its repetition is recognised, and a key that was handed out, so that it is not
+/// taken for a new one.
+const KEEP_REQUESTS_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 
 /// A request to send messages.
 #[derive(Debug)]
@@ -182,9 +183,10 @@ impl E2ee {
         let now_ms = self.inner.clock.now_ms();
         let mut txn = self.inner.store.begin().await?;
         let messages = txn.delete_old_to_device(now_ms - KEEP_MESSAGES_MS).await?;
-        let transactions = txn.delete_old_to_device_transactions(now_ms - KEEP_TRANSACTIONS_MS).await?;
+        let transactions = txn.delete_old_to_device_transactions(now_ms - KEEP_REQUESTS_MS).await?;
+        let claimed = txn.delete_old_claimed_keys(now_ms - KEEP_REQUESTS_MS).await?;
         txn.commit().await?;
-        tracing::info!(messages, transactions, "cleared inboxes of devices");
+        tracing::info!(messages, transactions, claimed, "cleared inboxes of devices");
         Ok(())
     }
 

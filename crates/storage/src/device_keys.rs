@@ -71,6 +71,21 @@ impl Reader {
         Ok(found)
     }
 
+    /// Whether one of these devices of a user has published keys, so that others know of it.
+    pub async fn have_device_keys(&mut self, user: UserNid, device_ids: &[String]) -> Result<bool> {
+        let have = sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                 SELECT FROM devices JOIN device_keys USING (device_nid)
+                 WHERE user_nid = $1 AND device_id = ANY($2)
+               ) AS "have!""#,
+            user.0,
+            device_ids
+        )
+        .fetch_one(self.conn())
+        .await?;
+        Ok(have)
+    }
+
     /// The devices of a user that have published keys: number, id and keys.
     pub async fn list_keys_of_devices(&mut self, user: UserNid) -> Result<Vec<(DeviceNid, String, String)>> {
         let rows = sqlx::query!(

@@ -100,6 +100,31 @@ impl Reader {
         Ok(rows)
     }
 
+    /// Those of the keys that the device had and that were handed out lately: algorithm and id.
+    pub async fn list_claimed_keys(
+        &mut self,
+        device: DeviceNid,
+        keys: &[OneTimeKey],
+    ) -> Result<Vec<(String, String)>> {
+        let algorithms: Vec<String> = keys.iter().map(|key| key.algorithm.clone()).collect();
+        let ids: Vec<String> = keys.iter().map(|key| key.key_id.clone()).collect();
+        let texts: Vec<String> = keys.iter().map(|key| key.key.clone()).collect();
+        let rows = sqlx::query!(
+            "SELECT c.algorithm, c.key_id
+             FROM claimed_one_time_keys c
+             JOIN UNNEST($2::text[], $3::text[], $4::text[]) AS wanted (algorithm, key_id, key)
+               USING (algorithm, key_id)
+             WHERE c.device_nid = $1 AND c.key_hash = sha256(convert_to(wanted.key, 'UTF8'))",
+            device.0,
+            &algorithms,
+            &ids,
+            &texts
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.algorithm, row.key_id)).collect())
+    }
+
     /// The devices with these names, pairwise user id and device id.
     pub async fn list_named_devices(
         &mut self,
@@ -172,6 +197,14 @@ impl Txn {
         Ok(())
     }
 
+    /// Forgets which keys were handed out before a time.
+    pub async fn delete_old_claimed_keys(&mut self, before_ms: i64) -> Result<u64> {
+        let done = sqlx::query!("DELETE FROM claimed_one_time_keys WHERE claimed_at < $1", before_ms)
+            .execute(self.conn())
+            .await?;
+        Ok(done.rows_affected())
+    }
+
     /// Deletes the one-time and fallback keys of a device.
     pub async fn delete_one_time_keys(&mut self, device: DeviceNid) -> Result<()> {
         sqlx::query!("DELETE FROM one_time_keys WHERE device_nid = $1", device.0)
@@ -191,8 +224,12 @@ impl Txn {
 
     /// Hands out a key for each wish: the oldest one-time key, or else the fallback key; nothing where there is neither. No
     /// one-time key is ever handed out twice. Takes positions: call it last.
-    pub async fn claim_one_time_keys(&mut self, wanted: &[WantedKey]) -> Result<Vec<ClaimedKey>> {
-        let mut claimed = self.take_one_time_keys(wanted).await?;
+    pub async fn claim_one_time_keys(
+        &mut self,
+        wanted: &[WantedKey],
+        now_ms: i64,
+    ) -> Result<Vec<ClaimedKey>> {
+        let mut claimed = self.take_one_time_keys(wanted, now_ms).await?;
         let mut changed: Vec<DeviceNid> = claimed.iter().map(|claim| claim.device).collect();
         let missing: Vec<&WantedKey> = wanted
             .iter()
@@ -219,7 +256,7 @@ impl Txn {
         Ok(claimed)
     }
 
-    async fn take_one_time_keys(&mut self, wanted: &[WantedKey]) -> Result<Vec<ClaimedKey>> {
+    async fn take_one_time_keys(&mut self, wanted: &[WantedKey], now_ms: i64) -> Result<Vec<ClaimedKey>> {
         let devices: Vec<i64> = wanted.iter().map(|wish| wish.device.0).collect();
         let algorithms: Vec<String> = wanted.iter().map(|wish| wish.algorithm.clone()).collect();
         // A key that another claim has locked is as good as gone: take the next instead of waiting.
@@ -235,13 +272,22 @@ impl Txn {
                      LIMIT 1
                      FOR UPDATE SKIP LOCKED
                  ) AS oldest
+             ), taken AS (
+                 DELETE FROM one_time_keys k
+                 USING picked p
+                 WHERE k.device_nid = p.device_nid AND k.algorithm = p.algorithm AND k.key_id = p.key_id
+                 RETURNING k.device_nid, k.algorithm, k.key_id, k.key
+             ), remembered AS (
+                 INSERT INTO claimed_one_time_keys (device_nid, algorithm, key_id, key_hash, claimed_at)
+                 SELECT device_nid, algorithm, key_id, sha256(convert_to(key, 'UTF8')), $3
+                 FROM taken
+                 ON CONFLICT (device_nid, algorithm, key_id)
+                 DO UPDATE SET key_hash = EXCLUDED.key_hash, claimed_at = EXCLUDED.claimed_at
              )
-             DELETE FROM one_time_keys k
-             USING picked p
-             WHERE k.device_nid = p.device_nid AND k.algorithm = p.algorithm AND k.key_id = p.key_id
-             RETURNING k.device_nid, k.algorithm, k.key_id, k.key",
+             SELECT device_nid, algorithm, key_id, key FROM taken",
             &devices,
-            &algorithms
+            &algorithms,
+            now_ms
         )
         .fetch_all(self.conn())
         .await?;

@@ -123,6 +123,24 @@ async fn banning_is_leaving() {
     until_listed(&mut bobs, "left", &alice).await;
 }
 
+/// A device without keys is nobody's business.
+/// spec: client-server-api/#get_matrixclientv3keyschanges
+/// covers: GET /_matrix/client/v3/keys/changes
+/// not on synapse: it tells of every device
+#[tokio::test]
+async fn device_without_keys_is_no_news() {
+    let server = Server::shared().await;
+    let (alice, bob, _) = pair(&server).await;
+    let before = bob.sync().await.str("next_batch").to_owned();
+    let laptop = alice.login().await;
+    let rename = json!({"display_name": "another name"});
+    laptop.put(&path!("/v3/devices/{}", laptop.device_id), rename).await.expect_ok();
+    laptop.post("/v3/logout", json!({})).await.expect_ok();
+    let after = bob.sync().await.str("next_batch").to_owned();
+    let asked = bob.get("/v3/keys/changes").query("from", &before).query("to", &after).await.expect_ok();
+    assert_eq!(asked.json, json!({"changed": [], "left": []}));
+}
+
 /// A new name of a user is no new device, nor is an invite.
 /// spec: client-server-api/#e2e-extensions-to-sync
 /// covers: GET /_matrix/client/v3/sync

@@ -64,6 +64,27 @@ async fn other_key_under_an_id_is_refused() {
     assert_eq!(device.claimed_by(&alice).await.as_deref(), Some("AAAA"));
 }
 
+/// An upload that is repeated after its keys were claimed does not bring them back.
+/// spec: client-server-api/#post_matrixclientv3keysclaim
+/// covers: POST /_matrix/client/v3/keys/upload
+/// covers: POST /_matrix/client/v3/keys/claim
+/// not on synapse: it hands the keys out a second time
+#[tokio::test]
+async fn repeated_upload_brings_no_claimed_key_back() {
+    let server = Server::shared().await;
+    let alice = server.register("alice").await;
+    let device = Device::new(&alice).await;
+    let ids = || ["AAAA", "BBBB"].map(str::to_owned);
+    device.upload_one_time_keys(ids()).await;
+    let first = device.claimed_by(&alice).await.expect("a key");
+    let answer = device.upload_one_time_keys(ids()).await;
+    assert_eq!(answer.json["one_time_key_counts"]["signed_curve25519"], 1, "{answer}");
+    let second = device.claimed_by(&alice).await.expect("the other key");
+    assert_ne!(first, second);
+    device.upload_one_time_keys(ids()).await;
+    assert_eq!(device.claimed_by(&alice).await, None);
+}
+
 /// One-time keys of a signed algorithm must be signed by the device.
 /// spec: client-server-api/#one-time-and-fallback-keys
 /// covers: POST /_matrix/client/v3/keys/upload
