@@ -19,9 +19,11 @@ mod knock;
 mod limits;
 mod login;
 mod logout;
+mod notifications;
 mod presence;
 mod profile;
 mod public_rooms;
+mod pushers;
 mod pushrules;
 mod refresh;
 mod register;
@@ -112,6 +114,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(account_routes())
         .merge(user_routes())
         .merge(pushrules::routes())
+        .merge(push_routes())
         .ruma_route(sync::get)
         .merge(rooms::routes())
         .merge(directory::routes())
@@ -130,6 +133,14 @@ fn encryption_routes() -> Router<ClientState> {
         send_to_device::OPTIONS,
         send_to_device::put,
     )
+}
+
+fn push_routes() -> Router<ClientState> {
+    let options = RouteOptions::default();
+    Router::new()
+        .route_like::<spec::push::get_notifications::v3::Request, _, _>(options, notifications::get)
+        .route_like::<spec::push::get_pushers::v3::Request, _, _>(options, pushers::get)
+        .route_like::<spec::push::set_pusher::v3::Request, _, _>(options, pushers::post_set)
 }
 
 /// Lets a request wait until this process knows what other replicas had acknowledged when it came: a logout above all.

@@ -16,6 +16,7 @@ mod logging;
 mod metrics;
 mod passwords;
 mod presence;
+mod push;
 mod rate_limits;
 mod registration;
 mod rooms;
@@ -37,6 +38,7 @@ pub use self::{
     metrics::Metrics,
     passwords::Passwords,
     presence::Presence,
+    push::Push,
     rate_limits::{RateLimit, RateLimits},
     registration::{Registration, RegistrationMode, Term},
     rooms::Rooms,
@@ -75,6 +77,8 @@ pub struct Config {
     pub turn: Turn,
     /// Calls of many.
     pub rtc: Rtc,
+    /// Sending notifications.
+    pub push: Push,
     /// The key that signs events.
     pub signing: Signing,
     /// What is logged and how.
@@ -98,6 +102,7 @@ impl Default for Config {
             federation: Federation::default(),
             turn: Turn::default(),
             rtc: Rtc::default(),
+            push: Push::default(),
             signing: Signing::default(),
             logging: Logging::default(),
             metrics: Metrics::default(),

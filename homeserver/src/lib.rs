@@ -16,6 +16,7 @@ pub mod health;
 mod jobs;
 pub mod listener;
 pub mod postgres;
+mod push_delivery;
 mod replicas;
 pub mod shutdown;
 pub mod signing_key;

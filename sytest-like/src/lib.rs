@@ -19,6 +19,7 @@
 
 mod client;
 mod database;
+mod gateway;
 mod kith;
 mod log;
 mod process;
@@ -36,6 +37,7 @@ pub mod operations;
 use std::fmt::Write as _;
 
 pub use client::{Client, Request};
+pub use gateway::Gateway;
 pub use response::Response;
 pub use server::{Registration, Server, ServerOptions, against_synapse};
 pub use sync::{SyncRequest, Syncer, timeline, timeline_ids};

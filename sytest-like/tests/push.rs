@@ -1,3 +1,7 @@
 //! Push rules, unread counts, notifications, pushers.
 
+mod notifications;
+mod pushers;
 mod rules;
+mod scene;
+mod unread;

@@ -8,5 +8,6 @@ pub mod clock;
 pub mod hit_rate;
 pub mod ids;
 pub mod membership;
+pub mod notices;
 pub mod records;
 pub mod stream;

@@ -7,6 +7,7 @@ use ruma::{OwnedEventId, OwnedUserId};
 use crate::{
     ids::{DeviceNid, EventNid, RoomNid, SlotNid, StateGroupNid, UserNid},
     membership::Membership,
+    notices::Notice,
     stream::Position,
 };
 
@@ -87,6 +88,8 @@ pub struct EventRecord {
     pub replaces: Option<EventNid>,
     /// The transaction it was sent by, when a local client sent it.
     pub transaction: Option<TransactionRef>,
+    /// Whom it notifies; `None` for nobody.
+    pub notice: Option<Arc<Notice>>,
     /// The JSON as received or built: signed, canonical, without `unsigned`.
     pub json: Arc<str>,
 }

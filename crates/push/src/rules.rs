@@ -138,7 +138,7 @@ impl Push {
         if content.len() > MAX_BYTES {
             return Err(EditRulesError::TooLarge);
         }
-        txn.upsert_account_data(user, None, RULES_TYPE, &content).await?;
+        txn.upsert_push_rules(user, RULES_TYPE, &content).await?;
         Ok(txn.commit().await?)
     }
 }

@@ -1,6 +1,7 @@
 //! From intents to events: picks the auth events, builds and signs, checks the rules, and notes what is stored beside.
 
 mod checks;
+mod notice;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -307,6 +308,7 @@ impl<'a> Batch<'a> {
             redacts,
             replaces,
             transaction,
+            notice: None,
             json: pdu.json().into(),
         };
         let auth = pdu.auth_events().iter().filter_map(|id| self.known_nid(id)).collect();

@@ -164,6 +164,7 @@ mod tests {
             redacts: None,
             replaces: None,
             transaction: None,
+            notice: None,
             json: Arc::from(format!(r#"{{"content":{content}}}"#)),
         }
     }

@@ -93,6 +93,7 @@ impl Rooms {
         let write = WriteRequest { sender: request.creator, intents: request.intents, transaction: None };
         let mut batch = Batch::for_new_room(self, &draft);
         batch.add(&write).await?;
+        batch.notice().await?;
 
         // The room is in memory, empty, before it is written: so it learns of its first events from the log, and they
         // need not be read back.

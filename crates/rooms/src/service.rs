@@ -20,6 +20,7 @@ use hs_storage::{
     StorageError, Store,
     append::Appender,
     log::{LogEntry, LogKind},
+    notices::Notifier,
     rooms::{RoomHead, RoomRow},
     tail::LogApplier,
 };
@@ -42,6 +43,8 @@ pub struct RoomsOptions {
     pub cached_rooms: u64,
     /// How long a room that nobody uses stays in memory.
     pub cache_idle: Duration,
+    /// Decides whom events notify; nobody when it is missing.
+    pub notifier: Option<Arc<dyn Notifier>>,
 }
 
 impl RoomsOptions {
@@ -52,6 +55,7 @@ impl RoomsOptions {
             default_version: RoomVersionId::V12,
             cached_rooms: 4096,
             cache_idle: Duration::from_mins(30),
+            notifier: None,
         }
     }
 }

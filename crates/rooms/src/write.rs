@@ -210,6 +210,9 @@ impl Rooms {
         {
             return Ok(Progress::Again);
         }
+        if !batch.is_empty() {
+            batch.notice().await?;
+        }
         let unit = (!batch.is_empty()).then(|| batch.into_unit());
         let appended = match &unit {
             Some(unit) => match self.inner.appender.append(unit.clone()).await {

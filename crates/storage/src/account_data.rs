@@ -7,6 +7,9 @@ use hs_model::{
 
 use crate::{Reader, Txn, error::Result, log::LogKind};
 
+/// The subject of log entries about push rules.
+pub const PUSH_RULES: i64 = 1;
+
 /// The room number of global account data.
 const GLOBAL: i64 = 0;
 
@@ -97,6 +100,24 @@ impl Txn {
         content: &str,
     ) -> Result<()> {
         let position = self.log(LogKind::AccountData, room, Some(user)).await?;
+        self.write_account_data(user, room, data_type, content, position).await
+    }
+
+    /// Sets a user's push rules, of the type `data_type`. Takes a position: call it last. The entry in the log has
+    /// [`PUSH_RULES`] as its subject, so that caches of rules need not look at all account data.
+    pub async fn upsert_push_rules(&mut self, user: UserNid, data_type: &str, content: &str) -> Result<()> {
+        let position = self.log_about(LogKind::AccountData, None, Some(user), Some(PUSH_RULES)).await?;
+        self.write_account_data(user, None, data_type, content, position).await
+    }
+
+    async fn write_account_data(
+        &mut self,
+        user: UserNid,
+        room: Option<RoomNid>,
+        data_type: &str,
+        content: &str,
+        position: Position,
+    ) -> Result<()> {
         sqlx::query!(
             "INSERT INTO account_data (user_nid, room_nid, data_type, content, stream_position)
              VALUES ($1, $2, $3, $4, $5)

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use hs_model::{
     ids::{DeviceNid, EventNid, RoomNid, SlotNid, StateGroupNid, UserNid},
+    notices::Notice,
     records::{EventRecord, Outcome, TransactionRef},
     stream::Position,
 };
@@ -90,7 +91,8 @@ impl Reader {
         let rows = sqlx::query!(
             r#"SELECT e.event_nid, e.event_id, e.room_nid, e.sender_nid, u.user_id AS sender, t.event_type,
                  s.state_key AS "state_key?", e.slot_nid, e.stream_position, e.depth, e.origin_server_ts, e.state_before,
-                 e.outcome, e.redacted_by, e.replaces, e.txn_device_nid, e.txn_id, j.json
+                 e.outcome, e.redacted_by, e.replaces, e.txn_device_nid, e.txn_id,
+                 e.notice, e.thread_root, j.json
              FROM events e
              JOIN event_json j USING (event_nid)
              JOIN users u ON u.user_nid = e.sender_nid
@@ -126,6 +128,14 @@ impl Reader {
                     device: DeviceNid(device),
                     txn_id: txn_id.into(),
                 }),
+                notice: match row.notice {
+                    0 => None,
+                    code => {
+                        let thread_root = row.thread_root.map(OwnedEventId::try_from).transpose();
+                        let thread_root = thread_root.map_err(|_| wrong("thread_root"))?;
+                        Some(Arc::new(Notice::from_code(code, thread_root)))
+                    }
+                },
                 json: row.json.into(),
             });
             store.event_cache().insert_read(&record, epoch);

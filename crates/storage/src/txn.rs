@@ -118,13 +118,24 @@ impl Txn {
         room: Option<RoomNid>,
         user: Option<UserNid>,
     ) -> Result<Position> {
+        self.log_about(kind, room, user, None).await
+    }
+
+    /// As [`log`](Self::log), with a subject.
+    pub async fn log_about(
+        &mut self,
+        kind: LogKind,
+        room: Option<RoomNid>,
+        user: Option<UserNid>,
+        subject: Option<i64>,
+    ) -> Result<Position> {
         let position = self.take_positions(1).await?;
         self.note(LogEntry {
             position,
             kind,
             room,
             user,
-            subject: None,
+            subject,
             event: None,
             change: None,
             is_local: true,

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hs_e2ee::{E2ee, LocalDevice};
 use hs_ephemeral::Ephemeral;
 use hs_model::stream::Position;
+use hs_push::Push;
 use hs_rooms::Rooms;
 use hs_storage::{StorageError, Store, tail::LogApplier};
 use tokio::{sync::watch, time::Instant};
@@ -53,6 +54,7 @@ pub(crate) struct Inner {
     pub(crate) rooms: Rooms,
     pub(crate) ephemeral: Ephemeral,
     pub(crate) e2ee: E2ee,
+    pub(crate) push: Push,
     pub(crate) lazy_members: LazyMembers,
     feeds: Feeds,
     options: SyncOptions,
@@ -67,12 +69,25 @@ impl Sync {
         rooms: Rooms,
         ephemeral: Ephemeral,
         e2ee: E2ee,
+        push: Push,
         options: SyncOptions,
         stop: CancellationToken,
     ) -> Self {
         let feeds = Feeds::new(store.clone(), rooms.clone());
         let lazy_members = LazyMembers::new();
-        Self { inner: Arc::new(Inner { store, rooms, ephemeral, e2ee, lazy_members, feeds, options, stop }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                rooms,
+                ephemeral,
+                e2ee,
+                push,
+                lazy_members,
+                feeds,
+                options,
+                stop,
+            }),
+        }
     }
 
     /// Begins at the present position of the log, which must be started and not yet followed. Returns what must be

@@ -12,6 +12,7 @@ mod state;
 mod stripped;
 mod summary;
 mod timeline;
+mod unread;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -192,16 +193,11 @@ pub(crate) async fn build(
         inner.ephemeral.receipts_between(&rooms, request.user, context.since, context.until).await?;
     let mut section = RoomsSection::default();
     let mut met = Met::default();
-    for nid in rooms {
-        let Some(stay) = context.stays.get(&nid).copied() else { continue };
-        if !concerns(&context, &stay) {
-            continue;
-        }
-        let Some(room) = inner.rooms.find_by_nid(nid).await? else { continue };
-        if !filter::allows_room(&request.filter.room, &room.room_id) {
-            continue;
-        }
-        if let Some(came) = add_room(&context, &mut section, &room, &stay, &mut data, &receipts).await? {
+    let rooms = wanted_rooms(&context, rooms).await?;
+    let mut unread = unread::Counts::read(&context, &rooms).await?;
+    for (room, stay) in rooms {
+        let told = (&receipts, &mut unread);
+        if let Some(came) = add_room(&context, &mut section, &room, &stay, &mut data, told).await? {
             met.rooms.extend(came.rooms);
             met.users.extend(came.users);
         }
@@ -215,6 +211,25 @@ pub(crate) async fn build(
         rooms: section,
         encryption,
     })
+}
+
+/// The rooms that may be in the response.
+async fn wanted_rooms(
+    context: &Context<'_>,
+    rooms: Vec<RoomNid>,
+) -> Result<Vec<(Arc<Room>, Stay)>, StorageError> {
+    let mut wanted = Vec::with_capacity(rooms.len());
+    for nid in rooms {
+        let Some(stay) = context.stays.get(&nid).copied() else { continue };
+        if !concerns(context, &stay) {
+            continue;
+        }
+        let Some(room) = context.inner.rooms.find_by_nid(nid).await? else { continue };
+        if filter::allows_room(&context.request.filter.room, &room.room_id) {
+            wanted.push((room, stay));
+        }
+    }
+    Ok(wanted)
 }
 
 /// Whether a room can be in the response at all, so that others are not even loaded.
@@ -242,14 +257,14 @@ async fn add_room(
     room: &Arc<Room>,
     stay: &Stay,
     data: &mut account_data::Sections,
-    receipts: &Receipts,
+    (receipts, unread): (&Receipts, &mut unread::Counts),
 ) -> Result<Option<Met>, StorageError> {
     let room_id = room.room_id.clone();
     match stay.membership {
         Membership::Join => {
-            if let Some((joined, met)) =
-                joined::section(context, room, stay, data.take_room(context, room), receipts).await?
-            {
+            let data = data.take_room(context, room);
+            if let Some((mut joined, met)) = joined::section(context, room, stay, data, receipts).await? {
+                unread.add_to(context, room, &mut joined);
                 section.join.insert(room_id, joined);
                 return Ok(Some(met));
             }

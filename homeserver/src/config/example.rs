@@ -1,8 +1,8 @@
 //! `config.example.toml`, made from the documentation of the options.
 
 use super::{
-    Database, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, RateLimits, Registration,
-    Rooms, Rtc, Server, Signing, Turn,
+    Database, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push, RateLimits,
+    Registration, Rooms, Rtc, Server, Signing, Turn,
     section::{OptionDoc, Section},
 };
 
@@ -31,6 +31,7 @@ pub fn example() -> String {
     write_section::<Federation>(&mut text, "[federation]");
     write_section::<Turn>(&mut text, "[turn]");
     write_section::<Rtc>(&mut text, "[rtc]");
+    write_section::<Push>(&mut text, "[push]");
     write_section::<Signing>(&mut text, "[signing]");
     write_section::<Logging>(&mut text, "[logging]");
     write_section::<Metrics>(&mut text, "[metrics]");

@@ -15,7 +15,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
 use super::{Foundation, accounts, profiles::AccountProfiles};
-use crate::{client_api::RoomLimits, errands, jobs, replicas};
+use crate::{client_api::RoomLimits, errands, jobs, push_delivery, replicas};
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
@@ -39,13 +39,14 @@ impl Services {
         store.tail().start(store).await.context("cannot read the log")?;
 
         let accounts = Arc::new(accounts::open(&foundation.config, store.clone())?);
-        let rooms = rooms(foundation, clock.clone());
+        let push = Push::new(store.clone(), clock.clone(), foundation.config.server.name.clone());
+        let rooms = rooms(foundation, clock.clone(), &push);
         store.tail().register(Arc::new(rooms.clone()));
+        store.tail().register(Arc::new(push.clone()));
         // Names this process among the replicas.
         let replica: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
         let ephemeral = ephemeral(foundation, clock.clone(), &replica);
         ephemeral.start().await.context("cannot read who is there")?;
-        let push = Push::new(store.clone());
         let e2ee = E2ee::new(store.clone(), clock, foundation.config.server.name.clone());
         e2ee.start();
         let sync = Sync::new(
@@ -53,6 +54,7 @@ impl Services {
             rooms.clone(),
             ephemeral.clone(),
             e2ee.clone(),
+            push.clone(),
             SyncOptions::default(),
             foundation.draining.clone(),
         );
@@ -65,6 +67,8 @@ impl Services {
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
         jobs::start(&foundation.tasks, store, &e2ee);
+        push_delivery::start(foundation, &rooms, &push, Arc::new(SystemClock))
+            .context("cannot make the client for push gateways")?;
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
         foundation.on_reload({
             let room_limits = room_limits.clone();
@@ -99,12 +103,13 @@ impl Services {
     }
 }
 
-fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>) -> Rooms {
+fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>, push: &Push) -> Rooms {
     let (appender, worker) = appender(foundation.store.clone());
     foundation.tasks.spawn("event writer", worker.run(foundation.tasks.stop_token()));
     let config = &foundation.config;
     let options = RoomsOptions {
         default_version: config.rooms.default_version.clone(),
+        notifier: Some(Arc::new(push.clone())),
         ..RoomsOptions::new(config.server.name.clone())
     };
     Rooms::new(foundation.store.clone(), appender, clock, foundation.signing_key.clone(), options)

@@ -4,6 +4,7 @@ use std::{collections::HashSet, fmt::Write, sync::Arc};
 
 use hs_model::{
     ids::{EventNid, RoomNid},
+    notices::Notice,
     stream::Position,
 };
 
@@ -38,6 +39,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
         return Ok(Written::Lost(lost));
     }
     txn.upsert_memberships(units, head.first).await?;
+    txn.insert_notices(units, head.first).await?;
 
     let mut position = head.first.0;
     let mut appended = Vec::with_capacity(units.len());
@@ -273,9 +275,11 @@ impl Txn {
                ), new AS (
                  SELECT * FROM UNNEST($8::bigint[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[],
                    $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::smallint[],
-                   $19::text[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[], $25::bigint[]) WITH ORDINALITY
+                   $19::text[], $20::bigint[], $21::text[], $22::text[], $23::text[], $24::text[], $25::bigint[],
+                   $26::smallint[], $27::text[]) WITH ORDINALITY
                    AS e (event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, depth, origin_server_ts,
-                     state_before, state_after, outcome, reason, txn_device_nid, txn_id, prev_nids, auth_nids, json, replaces, n)
+                     state_before, state_after, outcome, reason, txn_device_nid, txn_id, prev_nids, auth_nids, json, replaces,
+                     notice, thread_root, n)
                ), stored_json AS (
                  INSERT INTO event_json (event_nid, json) SELECT event_nid, json FROM new
                ), logged AS (
@@ -284,10 +288,10 @@ impl Txn {
                ), stored AS (
                  INSERT INTO events (event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, stream_position, depth,
                    origin_server_ts, state_before, state_after, outcome, reason, txn_device_nid, txn_id, prev_nids,
-                   auth_nids, replaces)
+                   auth_nids, replaces, notice, thread_root)
                  SELECT event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, head.base + n, depth,
                    origin_server_ts, state_before, state_after, outcome, reason, txn_device_nid, txn_id,
-                   prev_nids::bigint[], auth_nids::bigint[], replaces
+                   prev_nids::bigint[], auth_nids::bigint[], replaces, notice, thread_root
                  FROM new, head
                )
                SELECT head.base AS "base!", ARRAY(SELECT room_nid FROM won) AS "won!",
@@ -318,10 +322,46 @@ impl Txn {
             &rows.auth,
             &rows.json as &[&str],
             &rows.replaces as &[Option<i64>],
+            &rows.notices,
+            &rows.thread_roots as &[Option<&str>],
         )
         .fetch_one(self.conn())
         .await?;
         Ok(Head { first: Position(row.base + 1), won: row.won.into_iter().map(RoomNid).collect() })
+    }
+
+    /// What the events mean to single users.
+    async fn insert_notices(&mut self, units: &[AppendUnit], first: Position) -> Result<()> {
+        let (mut rooms, mut users, mut events) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut at, mut attentions, mut tweaks) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, event) in all_events(units).enumerate() {
+            let record = &event.record;
+            let notice = record.notice.as_deref();
+            for individual in notice.and_then(|notice| notice.individuals.as_deref()).unwrap_or_default() {
+                rooms.push(record.room.0);
+                users.push(individual.user.0);
+                events.push(record.nid.0);
+                at.push(first.0 + i as i64);
+                attentions.push(individual.attention.code());
+                tweaks.push(individual.tweaks.as_deref());
+            }
+        }
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "INSERT INTO notices (room_nid, user_nid, event_nid, stream_position, attention, tweaks)
+             SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[], $6::text[])",
+            &rooms,
+            &users,
+            &events,
+            &at,
+            &attentions,
+            &tweaks as &[Option<&str>]
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
     }
 
     async fn upsert_memberships(&mut self, units: &[AppendUnit], first: Position) -> Result<()> {
@@ -344,10 +384,17 @@ impl Txn {
             }
         }
         sqlx::query!(
-            "INSERT INTO memberships (room_nid, user_nid, membership, event_nid, stream_position)
-             SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[])
+            "INSERT INTO memberships (room_nid, user_nid, membership, event_nid, stream_position, since_position)
+             SELECT room_nid, user_nid, membership, event_nid, stream_position, stream_position
+             FROM UNNEST($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::bigint[])
+               AS new (room_nid, user_nid, membership, event_nid, stream_position)
              ON CONFLICT (room_nid, user_nid) DO UPDATE
-             SET membership = EXCLUDED.membership, event_nid = EXCLUDED.event_nid,
+             SET since_position = CASE
+                 WHEN memberships.membership = EXCLUDED.membership
+                 THEN COALESCE(memberships.since_position, memberships.stream_position)
+                 ELSE EXCLUDED.stream_position
+               END,
+               membership = EXCLUDED.membership, event_nid = EXCLUDED.event_nid,
                stream_position = EXCLUDED.stream_position, is_forgotten = FALSE",
             &rooms,
             &users,
@@ -410,6 +457,8 @@ struct EventColumns<'a> {
     auth: Vec<String>,
     json: Vec<&'a str>,
     replaces: Vec<Option<i64>>,
+    notices: Vec<i16>,
+    thread_roots: Vec<Option<&'a str>>,
 }
 
 impl<'a> EventColumns<'a> {
@@ -436,6 +485,9 @@ impl<'a> EventColumns<'a> {
             columns.auth.push(array_literal(event.auth.iter().map(|nid| nid.0)));
             columns.json.push(&record.json);
             columns.replaces.push(record.replaces.map(i64::from));
+            let notice = record.notice.as_deref();
+            columns.notices.push(notice.map_or(0, Notice::code));
+            columns.thread_roots.push(notice.and_then(|notice| notice.thread_root.as_ref()?.as_str().into()));
         }
         columns
     }

@@ -1,8 +1,9 @@
 //! Rooms that the user is in.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use hs_model::{ids::UserNid, membership::Membership, records::EventRecord, stream::Position};
+use hs_push::Count;
 use hs_rooms::{Room, client_event::membership_of};
 use hs_storage::StorageError;
 use serde::Serialize;
@@ -14,6 +15,7 @@ use super::{
     state::Extent,
     summary::{self, Summary},
     timeline::{Range, Timeline, TimelineSection},
+    unread::ThreadCounts,
 };
 use crate::feed::Stay;
 
@@ -29,6 +31,10 @@ pub(super) struct JoinedRoom {
     timeline: TimelineSection,
     ephemeral: Batch,
     account_data: Batch,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unread_notifications: Option<Count>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) unread_thread_notifications: ThreadCounts,
 }
 
 /// A room's part of the response, and whom the user has met there; `None` when there is nothing to tell.
@@ -61,6 +67,7 @@ pub(super) async fn section(
         || !ephemeral.is_empty()
         || !account_data.is_empty()
         || is_new
+        || has_read(context, receipts, room)
         || extent == Extent::Full;
     if !has_news {
         return Ok(None);
@@ -80,6 +87,8 @@ pub(super) async fn section(
         timeline: timeline.render(context, room).await?,
         ephemeral,
         account_data,
+        unread_notifications: None,
+        unread_thread_notifications: ThreadCounts::new(),
     };
     Ok(Some((joined, met)))
 }
@@ -92,6 +101,12 @@ fn newcomers<'a>(events: impl Iterator<Item = &'a Arc<EventRecord>>) -> Vec<User
         })
         .map(|event| event.sender_nid)
         .collect()
+}
+
+/// Whether the user has read on, here or elsewhere: then the counts have changed.
+fn has_read(context: &Context<'_>, receipts: &ephemeral::Receipts, room: &Room) -> bool {
+    let mut rows = receipts.get(&room.nid).into_iter().flatten();
+    rows.any(|row| row.receipt.user == context.request.user)
 }
 
 /// Whether the user was not in the room at the token.
