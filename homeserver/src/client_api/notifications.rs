@@ -13,7 +13,7 @@ use hs_model::{
 use hs_push::{Notification, Page, Push};
 use hs_rooms::{
     Rooms,
-    client_event::{RoomId, Viewer},
+    client_event::{Format, RoomId, Viewer},
 };
 use hs_storage::StorageError;
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,12 @@ async fn render(
     rooms: &Rooms,
     found: Vec<Notification>,
 ) -> Result<Vec<Entry>, StorageError> {
-    let viewer = Viewer { user: session.user, user_id: &session.user_id, device: Some(session.device) };
+    let viewer = Viewer {
+        user: session.user,
+        user_id: &session.user_id,
+        device: Some(session.device),
+        format: Format::Client,
+    };
     let mut by_room: HashMap<RoomNid, Vec<EventNid>> = HashMap::new();
     for notification in &found {
         by_room.entry(notification.room).or_default().push(notification.event);
