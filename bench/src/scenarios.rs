@@ -12,6 +12,7 @@ mod memory;
 mod mixed;
 mod rooms;
 mod send;
+mod sliding;
 mod sync;
 
 /// What can be asked for with `--scenario`.
@@ -29,6 +30,8 @@ pub(crate) enum Scenario {
     Fanout,
     /// First syncs of users in 20 and in 200 rooms, after a restart and warm.
     InitialSync,
+    /// Sliding sync of a user in many rooms: the first response, and what follows.
+    Sliding,
     /// A room's history read backwards.
     Pagination,
     /// Many users joining one room.
@@ -59,6 +62,7 @@ pub(crate) const GROUPS: [Group; 3] = [
             Scenario::Send,
             Scenario::Fanout,
             Scenario::InitialSync,
+            Scenario::Sliding,
             Scenario::Pagination,
             Scenario::Mixed,
             Scenario::Join,
@@ -77,6 +81,7 @@ impl Scenario {
             Self::Send => send::run(world).await,
             Self::Fanout => fanout::run(world).await,
             Self::InitialSync => sync::initial(world).await,
+            Self::Sliding => sliding::run(world).await,
             Self::Pagination => history::paginate(world).await,
             Self::Join => rooms::join(world).await,
             Self::SendSizes => send::sizes(world).await,

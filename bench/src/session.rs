@@ -98,6 +98,21 @@ impl Session {
         next.clone_into(&mut self.since);
         Ok(reply)
     }
+
+    /// The same by sliding sync, without waiting.
+    pub(crate) async fn sliding(&mut self, body: &str) -> Result<Reply<'_>> {
+        const PATH: &str = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+        let pos = if self.since.is_empty() {
+            String::new()
+        } else {
+            format!("?pos={}", percent_encode(&self.since))
+        };
+        let path = format_args!("{PATH}{pos}");
+        let reply = self.conn.call("POST", path, &self.user.token, body.as_bytes()).await?.ok()?;
+        let next = string_field(reply.body, "pos").context("no pos")?;
+        next.clone_into(&mut self.since);
+        Ok(reply)
+    }
 }
 
 /// Encodes what a query's value must not hold as it is.

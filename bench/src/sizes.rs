@@ -23,6 +23,8 @@ pub(crate) struct Sizes {
     pub(crate) many_rooms_rate: f64,
     /// For each: how many rooms a user is in, and how many users sync.
     pub(crate) synced_rooms: Vec<(usize, usize)>,
+    /// How many rooms an account has whose rooms are listed by sliding sync.
+    pub(crate) sliding_rooms: Vec<usize>,
     pub(crate) syncs: usize,
     pub(crate) page_messages: usize,
     pub(crate) pages: usize,
@@ -50,6 +52,7 @@ impl Sizes {
                 one_room_rate: 20.0,
                 many_rooms_rate: 400.0,
                 synced_rooms: vec![(20, 10), (200, 5)],
+                sliding_rooms: vec![100, 2000],
                 syncs: 500,
                 page_messages: 2000,
                 pages: 2000,
@@ -68,6 +71,7 @@ impl Sizes {
                 messages_per_size: 300,
                 one_room_rate: 0.5,
                 many_rooms_rate: 10.0,
+                sliding_rooms: vec![100],
                 syncs: 100,
                 page_messages: 500,
                 pages: 300,
@@ -95,6 +99,7 @@ impl Sizes {
             one_room_rate: 2.0,
             many_rooms_rate: 10.0,
             synced_rooms: vec![(5, 3)],
+            sliding_rooms: vec![30],
             syncs: 20,
             page_messages: 100,
             pages: 20,

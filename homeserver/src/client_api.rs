@@ -31,6 +31,7 @@ mod room_keys;
 mod rooms;
 mod rtc_transports;
 mod send_to_device;
+mod sliding_sync;
 mod sync;
 mod turn_server;
 mod uia;
@@ -116,6 +117,8 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(pushrules::routes())
         .merge(push_routes())
         .ruma_route(sync::get)
+        .route(sliding_sync::UNSTABLE_PATH, post(sliding_sync::post_unstable))
+        .route(sliding_sync::V4_PATH, post(sliding_sync::post_v4))
         .merge(rooms::routes())
         .merge(directory::routes())
         .merge(room_routes())

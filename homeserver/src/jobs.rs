@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use hs_e2ee::E2ee;
-use hs_model::ids::RoomNid;
+use hs_model::{
+    clock::{Clock as _, SystemClock},
+    ids::RoomNid,
+};
 use hs_storage::Store;
 use rand::RngExt as _;
 
@@ -17,6 +20,8 @@ const INTERVAL: Duration = Duration::from_hours(24);
 const KEPT_LOG_ENTRIES: i64 = 1_000_000;
 /// How long the job may take for one batch of rooms before another replica thinks that its holder has died.
 const LEASE: Duration = Duration::from_mins(10);
+/// How long a device may be away before its connections of sliding sync have to begin anew.
+const IDLE_CONNECTIONS: Duration = Duration::from_hours(30 * 24);
 /// How many rooms are read at once.
 const ROOMS_PER_BATCH: i64 = 100;
 
@@ -33,6 +38,7 @@ pub(crate) fn start(tasks: &Tasks, store: &Store, e2ee: &E2ee) {
                 collect_state_groups(&store).await?;
                 prune_log(&store).await?;
                 e2ee.delete_old_messages().await?;
+                delete_idle_connections(&store).await?;
             }
             #[expect(unreachable_code, reason = "tells the type of the loop that never ends")]
             Ok::<(), anyhow::Error>(())
@@ -76,5 +82,15 @@ async fn prune_log(store: &Store) -> Result<()> {
     let deleted = txn.prune_log(KEPT_LOG_ENTRIES).await?;
     txn.commit().await?;
     tracing::info!(deleted, "pruned the log");
+    Ok(())
+}
+
+/// Forgets what devices that nobody uses any more were told by sliding sync.
+async fn delete_idle_connections(store: &Store) -> Result<()> {
+    let before = SystemClock.now_ms() - IDLE_CONNECTIONS.as_millis() as i64;
+    let mut txn = store.begin().await?;
+    let deleted = txn.delete_idle_sliding_connections(before).await?;
+    txn.commit().await?;
+    tracing::info!(deleted, "deleted idle connections of sliding sync");
     Ok(())
 }

@@ -10,4 +10,5 @@ mod operation;
 mod push;
 mod replicas;
 mod rooms;
+mod sliding_sync;
 mod sync;

@@ -84,6 +84,32 @@ impl FromStr for SyncToken {
     }
 }
 
+/// What sliding sync hands out as `pos` (`c3-s12`): the state of a connection, and everything up to a position of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionToken {
+    /// The number of the state.
+    pub serial: i64,
+    /// Up to where the client was told everything.
+    pub position: Position,
+}
+
+impl fmt::Display for ConnectionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}-{}", self.serial, StreamToken(self.position))
+    }
+}
+
+impl FromStr for ConnectionToken {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        let (serial, stream) =
+            text.strip_prefix('c').and_then(|rest| rest.split_once('-')).ok_or(InvalidToken)?;
+        let serial = parse_number(serial).ok_or(InvalidToken)?;
+        Ok(Self { serial, position: StreamToken::from_str(stream)?.0 })
+    }
+}
+
 /// A place between two events of a room: after everything up to a position of the log (`s12`), or after the event
 /// with this depth and position in the order of the graph (`t4-12`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,6 +146,10 @@ impl FromStr for RoomStreamToken {
                 None => parse_number(position).ok_or(InvalidToken)?,
             };
             return Ok(Self::Topological { depth, position: Position(position) });
+        }
+        // Sliding sync's token may be used wherever that of the older sync may.
+        if let Ok(token) = ConnectionToken::from_str(text) {
+            return Ok(Self::Stream(token.position));
         }
         StreamToken::from_str(text).map(|token| Self::Stream(token.0))
     }
@@ -175,6 +205,18 @@ mod tests {
         }
         for text in ["s5-12", "s5-", "s-5", "s5-4-3", "s5--4"] {
             assert!(text.parse::<SyncToken>().is_err(), "{text} was accepted");
+        }
+    }
+
+    #[test]
+    fn connection_token_stands_for_its_position() {
+        let token = ConnectionToken { serial: 3, position: Position(12) };
+
+        assert_eq!(token.to_string(), "c3-s12");
+        assert_eq!("c3-s12".parse(), Ok(token));
+        assert_eq!("c3-s12".parse(), Ok(RoomStreamToken::Stream(Position(12))));
+        for text in ["c3", "c-s12", "c3-12", "c-3-s12", "c3-s", "s12"] {
+            assert!(text.parse::<ConnectionToken>().is_err(), "{text} was accepted");
         }
     }
 

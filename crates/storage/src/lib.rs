@@ -42,6 +42,7 @@ pub mod registration_tokens;
 pub mod relations;
 pub mod replicas;
 pub mod rooms;
+pub mod sliding;
 pub mod state_groups;
 pub mod store;
 pub mod tail;

@@ -58,6 +58,8 @@ pub(crate) struct Snapshot {
     pub(crate) has_account_data: bool,
     /// Whether somebody's presence may have changed after the token.
     pub(crate) has_presence: bool,
+    /// Account data has not changed after this.
+    pub(crate) account_data_at: Position,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,13 @@ impl Feeds {
             }
             self.make(user).await?;
         }
+    }
+
+    /// Whether anything but presence has changed for a user after a position that was open before.
+    pub(crate) fn has_lasting_news(&self, user: UserNid, after: Position) -> bool {
+        let state = self.state.lock();
+        let Some(feed) = state.feeds.get(&user) else { return true };
+        feed.account_data > after || feed.rooms.values().any(|changed| *changed > after)
     }
 
     /// Begins where the log stands: must be called once, before the log is followed.
@@ -193,6 +202,7 @@ impl State {
             changed_rooms,
             has_account_data: !reaches_back || feed.account_data > since,
             has_presence: !reaches_back || feed.presence > since,
+            account_data_at: feed.account_data.max(feed.since),
         };
         Some((snapshot, feed.latest.subscribe()))
     }

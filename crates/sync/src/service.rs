@@ -1,19 +1,20 @@
 //! The long poll.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use hs_e2ee::{E2ee, LocalDevice};
 use hs_ephemeral::Ephemeral;
-use hs_model::stream::Position;
+use hs_model::{ids::DeviceNid, stream::Position};
 use hs_push::Push;
 use hs_rooms::Rooms;
-use hs_storage::{StorageError, Store, tail::LogApplier};
+use hs_storage::{StorageError, Store, log::LogEntry, tail::LogApplier};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     feed::Feeds,
     lazy_members::LazyMembers,
+    sliding::{self, Answer, ConnectionKey, Connections, OpenConnection, RoomFactsCache, UserFactsCache},
     v3::{self, Request, Response},
 };
 
@@ -42,6 +43,17 @@ pub enum SyncError {
     Storage(#[from] StorageError),
 }
 
+/// Why a request of sliding sync failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SlidingError {
+    /// There is no such position, or no longer, or it is another client's: the client has to begin anew.
+    #[error("the position is not known")]
+    UnknownPos,
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
 /// Answers syncs.
 #[derive(Clone, Debug)]
 pub struct Sync {
@@ -55,7 +67,11 @@ pub(crate) struct Inner {
     pub(crate) ephemeral: Ephemeral,
     pub(crate) e2ee: E2ee,
     pub(crate) push: Push,
-    pub(crate) lazy_members: LazyMembers,
+    pub(crate) lazy_members: LazyMembers<DeviceNid>,
+    pub(crate) sliding_members: LazyMembers<ConnectionKey>,
+    pub(crate) connections: Connections,
+    pub(crate) room_facts: RoomFactsCache,
+    pub(crate) user_facts: UserFactsCache,
     feeds: Feeds,
     options: SyncOptions,
     /// Ends long polls when the server stops.
@@ -74,7 +90,6 @@ impl Sync {
         stop: CancellationToken,
     ) -> Self {
         let feeds = Feeds::new(store.clone(), rooms.clone());
-        let lazy_members = LazyMembers::new();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -82,7 +97,11 @@ impl Sync {
                 ephemeral,
                 e2ee,
                 push,
-                lazy_members,
+                lazy_members: LazyMembers::new(),
+                sliding_members: LazyMembers::new(),
+                connections: Connections::new(),
+                room_facts: RoomFactsCache::default(),
+                user_facts: UserFactsCache::new(),
                 feeds,
                 options,
                 stop,
@@ -94,7 +113,7 @@ impl Sync {
     /// registered with it, after the caches that a response reads from.
     pub fn start(&self) -> Arc<dyn LogApplier> {
         self.inner.feeds.start();
-        Arc::new(self.inner.feeds.clone())
+        Arc::new(Follower { room_facts: self.inner.room_facts.clone(), feeds: self.inner.feeds.clone() })
     }
 
     /// How many users are syncing at this process.
@@ -119,13 +138,8 @@ impl Sync {
             if !response.is_empty() || !may_wait || inner.stop.is_cancelled() {
                 return Ok(response);
             }
-            let changed = news.wait_for(|latest| *latest > position);
-            tokio::select! {
-                biased;
-                // The feed was dropped: open it again.
-                result = changed => { let _ = result; }
-                () = tokio::time::sleep_until(deadline) => return Ok(response),
-                () = inner.stop.cancelled() => return Ok(response),
+            if !self.wait(&mut news, position, deadline).await {
+                return Ok(response);
             }
         }
     }
@@ -144,6 +158,65 @@ impl Sync {
         Ok((response, position, news))
     }
 
+    /// What happened since the request's `pos`; waits for something to happen if it may.
+    pub async fn sync_sliding(&self, request: &sliding::Request) -> Result<sliding::Response, SlidingError> {
+        let inner = &self.inner;
+        if let Some(pos) = request.pos {
+            self.catch_up(pos.position).await.map_err(|error| match error {
+                SyncError::TokenFromTheFuture => SlidingError::UnknownPos,
+                SyncError::Storage(error) => SlidingError::Storage(error),
+            })?;
+        }
+        let connection = sliding::open(inner, request).await?.ok_or(SlidingError::UnknownPos)?;
+        let deadline = Instant::now() + request.timeout.min(inner.options.max_timeout);
+        loop {
+            let (answer, mut position, mut news) = Box::pin(self.look_sliding(request, &connection)).await?;
+            let mut may_wait = answer.is_empty() && request.pos.is_some() && !inner.stop.is_cancelled();
+            while may_wait {
+                may_wait = self.wait(&mut news, position, deadline).await;
+                // Presence wakes everybody who shares a room, and is not told here.
+                if !may_wait || inner.feeds.has_lasting_news(request.user, position) {
+                    break;
+                }
+                position = *news.borrow();
+            }
+            if !may_wait {
+                return answer.finish(inner, request, &connection).await?.ok_or(SlidingError::UnknownPos);
+            }
+        }
+    }
+
+    /// As [`look`](Self::look), for sliding sync.
+    async fn look_sliding(
+        &self,
+        request: &sliding::Request,
+        connection: &OpenConnection,
+    ) -> Result<(Answer, Position, watch::Receiver<Position>), StorageError> {
+        let inner = &self.inner;
+        let since = request.pos.map_or(Position::START, |pos| pos.position);
+        let (snapshot, news) = inner.feeds.open(request.user, since).await?;
+        inner.store.tail().wait_applied(snapshot.position).await;
+        let position = snapshot.position;
+        let answer = sliding::build(inner, request, connection, snapshot).await?;
+        Ok((answer, position, news))
+    }
+
+    /// Waits for news after a position. `false` when the time is up, or the server stops.
+    async fn wait(
+        &self,
+        news: &mut watch::Receiver<Position>,
+        position: Position,
+        deadline: Instant,
+    ) -> bool {
+        tokio::select! {
+            biased;
+            // An error: the feed was dropped, and has to be opened again.
+            result = news.wait_for(|latest| *latest > position) => { let _ = result; true }
+            () = tokio::time::sleep_until(deadline) => false,
+            () = self.inner.stop.cancelled() => false,
+        }
+    }
+
     /// A token of another replica may be ahead of this one.
     async fn catch_up(&self, since: Position) -> Result<(), SyncError> {
         let store = &self.inner.store;
@@ -155,5 +228,19 @@ impl Sync {
         }
         store.tail().wait_applied(since).await;
         Ok(())
+    }
+}
+
+/// Follows the log for all that syncs read from.
+struct Follower {
+    room_facts: RoomFactsCache,
+    feeds: Feeds,
+}
+
+impl LogApplier for Follower {
+    fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        // The feeds wake long polls, which then read the rest.
+        self.room_facts.apply(entries);
+        self.feeds.apply(entries)
     }
 }

@@ -2,16 +2,16 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync>
 
-mod account_data;
+pub(crate) mod account_data;
 mod encryption;
 mod ephemeral;
 mod joined;
-mod left;
+pub(crate) mod left;
 mod presence;
-mod state;
-mod stripped;
-mod summary;
-mod timeline;
+pub(crate) mod state;
+pub(crate) mod stripped;
+pub(crate) mod summary;
+pub(crate) mod timeline;
 mod unread;
 
 use std::{

@@ -80,7 +80,7 @@ pub(super) async fn whole_room(context: &Context<'_>, room: &Room) -> Result<Bat
     Ok(Sections { by_room: HashMap::from([(Some(room.nid), rows)]) }.take_room(context, room))
 }
 
-fn event(row: &AccountDataRow) -> Option<Box<RawValue>> {
+pub(crate) fn event(row: &AccountDataRow) -> Option<Box<RawValue>> {
     #[derive(serde::Serialize)]
     struct Event<'a> {
         #[serde(rename = "type")]

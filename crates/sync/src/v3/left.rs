@@ -12,7 +12,7 @@ use super::{
     state::Extent,
     timeline::{Range, Timeline, TimelineSection},
 };
-use crate::feed::Stay;
+use crate::{feed::Stay, service::Inner};
 
 /// A room that the user has left.
 #[derive(Debug, Serialize)]
@@ -32,7 +32,7 @@ pub(super) async fn section(
     stay: &Stay,
     account_data: Batch,
 ) -> Result<LeftRoom, StorageError> {
-    let was_joined = membership_before(context, room, stay).await? == Some(Membership::Join);
+    let was_joined = membership_before(context.inner, room, stay).await? == Some(Membership::Join);
     let until = stay.since;
     let timeline = if was_joined {
         let after = if context.is_initial() { Position::START } else { context.since };
@@ -59,12 +59,12 @@ pub(super) async fn section(
 }
 
 /// What the user was before they left.
-async fn membership_before(
-    context: &Context<'_>,
+pub(crate) async fn membership_before(
+    inner: &Inner,
     room: &Room,
     stay: &Stay,
 ) -> Result<Option<Membership>, StorageError> {
-    let mut reader = context.inner.store.reader().await?;
+    let mut reader = inner.store.reader().await?;
     let Some(slot): Option<SlotNid> =
         reader.list_events(&[stay.event]).await?.pop().and_then(|event| event.slot)
     else {

@@ -11,7 +11,7 @@ use hs_storage::StorageError;
 use ruma::OwnedUserId;
 
 use super::{Context, timeline::Timeline};
-use crate::filter;
+use crate::{filter, service::Inner};
 
 const MEMBER: &str = "m.room.member";
 
@@ -41,7 +41,7 @@ pub(super) async fn section(
     let is_lazy = !wanted.lazy_load_options.is_disabled();
     let mut events = match extent {
         Extent::Full => full(context, room, timeline, at, is_lazy).await?,
-        Extent::Since(since) => changes(context, room, timeline, since, at).await?,
+        Extent::Since(since) => changes(context.inner, room, &timeline.withheld_state, since, at).await?,
     };
     if is_lazy {
         add_members(context, room, timeline, extent, at, heroes, &mut events).await?;
@@ -113,15 +113,15 @@ async fn from_database(
 }
 
 /// What changed after one position and up to another, of each slot the newest.
-async fn changes(
-    context: &Context<'_>,
+pub(crate) async fn changes(
+    inner: &Inner,
     room: &Arc<Room>,
-    timeline: &Timeline,
+    withheld: &[Arc<EventRecord>],
     since: Position,
     until: Position,
 ) -> Result<Vec<Arc<EventRecord>>, StorageError> {
     if until <= since {
-        return Ok(timeline.withheld_state.clone());
+        return Ok(withheld.to_vec());
     }
     let from_memory = {
         let state = room.read();
@@ -138,11 +138,11 @@ async fn changes(
     let mut events = if let Some(events) = from_memory {
         events
     } else {
-        let mut reader = context.inner.store.reader().await?;
+        let mut reader = inner.store.reader().await?;
         let nids = reader.list_state_changes(room.nid, since, until).await?;
         reader.list_events(&nids).await?
     };
-    for event in &timeline.withheld_state {
+    for event in withheld {
         if !events.iter().any(|known| known.slot == event.slot) {
             events.push(event.clone());
         }

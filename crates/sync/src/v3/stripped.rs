@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Batch, Context};
-use crate::feed::Stay;
+use crate::{feed::Stay, service::Inner};
 
 /// The state that is shown to those outside.
 ///
@@ -48,7 +48,7 @@ pub(super) async fn invited(
             return Ok(None);
         }
     }
-    Ok(Some(InvitedRoom { invite_state: Batch { events: shown_state(context, room, stay).await? } }))
+    Ok(Some(InvitedRoom { invite_state: Batch { events: shown_state(context.inner, room, stay).await? } }))
 }
 
 pub(super) async fn knocked(
@@ -56,15 +56,15 @@ pub(super) async fn knocked(
     room: &Arc<Room>,
     stay: &Stay,
 ) -> Result<KnockedRoom, StorageError> {
-    Ok(KnockedRoom { knock_state: Batch { events: shown_state(context, room, stay).await? } })
+    Ok(KnockedRoom { knock_state: Batch { events: shown_state(context.inner, room, stay).await? } })
 }
 
-async fn shown_state(
-    context: &Context<'_>,
+pub(crate) async fn shown_state(
+    inner: &Inner,
     room: &Room,
     stay: &Stay,
 ) -> Result<Vec<Box<RawValue>>, StorageError> {
-    let mut reader = context.inner.store.reader().await?;
+    let mut reader = inner.store.reader().await?;
     let own = reader.list_events(&[stay.event]).await?;
     let nids: Vec<EventNid> = {
         let state = room.read();

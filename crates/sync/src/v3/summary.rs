@@ -12,6 +12,7 @@ use ruma::OwnedUserId;
 use serde::Serialize;
 
 use super::{Context, state::Extent, timeline::Timeline};
+use crate::service::Inner;
 
 /// How many members a room is named after.
 const MAX_HEROES: usize = 5;
@@ -53,7 +54,11 @@ pub(super) async fn section(
     if !may_have_changed {
         return Ok(None);
     }
-    let heroes = if has_name(context, room).await? { None } else { Some(heroes(context, room).await?) };
+    let heroes = if has_name(context, room).await? {
+        None
+    } else {
+        Some(heroes(context.inner, context.request.user, room).await?)
+    };
     let state = room.read();
     let summary = Summary {
         heroes: heroes.as_ref().map(|heroes| heroes.iter().map(ToString::to_string).collect()),
@@ -93,14 +98,18 @@ async fn has_name(context: &Context<'_>, room: &Room) -> Result<bool, StorageErr
 }
 
 /// The first members who are joined or invited, or else who have been; never the user themself.
-async fn heroes(context: &Context<'_>, room: &Room) -> Result<Vec<OwnedUserId>, StorageError> {
+pub(crate) async fn heroes(
+    inner: &Inner,
+    viewer: UserNid,
+    room: &Room,
+) -> Result<Vec<OwnedUserId>, StorageError> {
     let chosen: Vec<UserNid> = {
         let state = room.read();
         let is_present = |member: Member| matches!(member.membership, Membership::Join | Membership::Invite);
         let wants_present = state.joined_count() + state.invited_count() > 1;
         let mut chosen: Vec<(EventNid, UserNid)> = state
             .members()
-            .filter(|(user, member)| *user != context.request.user && is_present(*member) == wants_present)
+            .filter(|(user, member)| *user != viewer && is_present(*member) == wants_present)
             .map(|(user, member)| (member.event, user))
             .collect();
         if chosen.len() > MAX_HEROES {
@@ -110,6 +119,6 @@ async fn heroes(context: &Context<'_>, room: &Room) -> Result<Vec<OwnedUserId>, 
         chosen.sort_unstable();
         chosen.into_iter().map(|(_, user)| user).collect()
     };
-    let ids = context.inner.store.user_ids(&chosen).await?;
+    let ids = inner.store.user_ids(&chosen).await?;
     Ok(chosen.iter().filter_map(|user| ids.get(user).cloned()).collect())
 }

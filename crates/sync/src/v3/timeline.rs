@@ -11,7 +11,7 @@ use hs_storage::StorageError;
 use serde::Serialize;
 
 use super::{Batch, Context};
-use crate::filter;
+use crate::{filter, service::Inner};
 
 /// How many events a timeline has when the filter does not say.
 const DEFAULT_LIMIT: usize = 10;
@@ -48,13 +48,13 @@ pub(super) struct TimelineSection {
 
 /// Which part of the history is wanted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
+pub(crate) struct Range {
     /// After this.
-    pub(super) after: Position,
+    pub(crate) after: Position,
     /// Up to and including this.
-    pub(super) until: Position,
+    pub(crate) until: Position,
     /// Whether the user may have been elsewhere in the meantime, so that visibility has to be asked.
-    pub(super) may_be_hidden: bool,
+    pub(crate) may_be_hidden: bool,
 }
 
 impl Timeline {
@@ -77,7 +77,7 @@ impl Timeline {
         for round in 0..MAX_PAGES {
             // One more than needed tells whether there is more. A filter that holds back that many is a strict one.
             let page_size = if round == 0 { limit + 1 } else { (limit + 1).max(FILTERED_PAGE_SIZE) };
-            let (page, is_last) = page(context, room, Range { until, ..range }, page_size).await?;
+            let (page, is_last) = page(context.inner, room, Range { until, ..range }, page_size).await?;
             let visible = if range.may_be_hidden {
                 context.inner.rooms.filter_visible(room, page.clone(), &context.viewer()).await?
             } else {
@@ -136,13 +136,13 @@ impl Timeline {
 }
 
 /// The place before an event.
-fn before(event: &EventRecord) -> Position {
+pub(crate) fn before(event: &EventRecord) -> Position {
     Position(event.position.unwrap_or_default().0 - 1)
 }
 
 /// The newest events of a range, oldest first, and whether they are all.
-async fn page(
-    context: &Context<'_>,
+pub(crate) async fn page(
+    inner: &Inner,
     room: &Arc<Room>,
     range: Range,
     size: usize,
@@ -150,11 +150,11 @@ async fn page(
     if let Some(page) = page_from_memory(room, range, size) {
         return Ok(page);
     }
-    context.inner.rooms.warm_recent(room, size).await?;
+    inner.rooms.warm_recent(room, size).await?;
     if let Some(page) = page_from_memory(room, range, size) {
         return Ok(page);
     }
-    let mut reader = context.inner.store.reader().await?;
+    let mut reader = inner.store.reader().await?;
     let nids = reader.list_recent_events(room.nid, range.after, range.until, size as i64).await?;
     let is_last = nids.len() < size;
     Ok((reader.list_events(&nids).await?, is_last))

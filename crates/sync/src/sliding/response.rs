@@ -1,0 +1,108 @@
+//! The response as it is sent.
+
+use std::collections::BTreeMap;
+
+use ruma::{OwnedRoomId, OwnedUserId};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// What has happened.
+#[derive(Debug, Serialize)]
+pub struct Response {
+    pub(super) pos: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) txn_id: Option<String>,
+    pub(super) lists: BTreeMap<String, ListResult>,
+    pub(super) rooms: BTreeMap<OwnedRoomId, RoomResult>,
+    pub(super) extensions: ExtensionResults,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ListResult {
+    pub(super) count: usize,
+}
+
+/// A room, or what of it has changed.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RoomResult {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) initial: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bump_stamp: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) membership: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) lists: Vec<String>,
+    /// `Some(None)` when the room has a name no longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) avatar: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) heroes: Option<Vec<Hero>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) is_dm: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) joined_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) invited_count: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) required_state: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) timeline: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prev_batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limited: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) num_live: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unstable_expanded_timeline: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expanded_timeline: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) invite_state: Option<Vec<Box<RawValue>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stripped_state: Option<Vec<Box<RawValue>>>,
+}
+
+/// Somebody whom a room without a name is named after.
+#[derive(Debug, Serialize)]
+pub(super) struct Hero {
+    pub(super) user_id: OwnedUserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) displayname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) avatar_url: Option<String>,
+}
+
+/// What the extensions have to tell.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ExtensionResults {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) account_data: Option<AccountData>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) receipts: Option<ByRoom>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) typing: Option<ByRoom>,
+}
+
+impl ExtensionResults {
+    pub(super) fn is_empty(&self) -> bool {
+        self.account_data.is_none() && self.receipts.is_none() && self.typing.is_none()
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct AccountData {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) global: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) rooms: BTreeMap<OwnedRoomId, Vec<Box<RawValue>>>,
+}
+
+/// One event for each room.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ByRoom {
+    pub(super) rooms: BTreeMap<OwnedRoomId, Box<RawValue>>,
+}

@@ -1,0 +1,13 @@
+//! Simplified sliding sync (MSC4186), in the unstable dialect that clients speak and in that of the proposal.
+
+mod configs;
+mod connections;
+mod dialects;
+mod extensions;
+mod hostile;
+mod lists;
+mod membership;
+mod polling;
+mod rooms;
+mod slider;
+mod survival;
