@@ -11,3 +11,4 @@ mod polling;
 mod rooms;
 mod slider;
 mod survival;
+mod threads;

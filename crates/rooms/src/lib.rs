@@ -36,6 +36,7 @@ pub mod send;
 pub mod service;
 mod state_at;
 pub mod state_line;
+pub mod thread_subscriptions;
 mod timestamp;
 pub mod upgrade;
 mod visibility;

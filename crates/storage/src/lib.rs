@@ -47,6 +47,7 @@ pub mod state_groups;
 pub mod store;
 pub mod tail;
 pub mod to_device;
+pub mod thread_subscriptions;
 pub mod tokens;
 pub mod txn;
 pub mod typing;

@@ -43,6 +43,8 @@ pub enum LogKind {
     OneTimeKeys = 30,
     /// A user has signed another's key, which only they may know; `subject` is the other.
     UserSignature = 31,
+    /// A user's subscription to a thread of a room.
+    ThreadSubscription = 20,
 }
 
 impl LogKind {
@@ -65,6 +67,7 @@ impl LogKind {
             10 => Self::RoomRecord,
             30 => Self::OneTimeKeys,
             31 => Self::UserSignature,
+            20 => Self::ThreadSubscription,
             _ => {
                 return Err(StorageError::Inconsistent {
                     table: "log",

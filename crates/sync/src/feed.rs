@@ -58,6 +58,8 @@ pub(crate) struct Snapshot {
     pub(crate) has_account_data: bool,
     /// Whether somebody's presence may have changed after the token.
     pub(crate) has_presence: bool,
+    /// Whether subscriptions to threads may have changed after the token.
+    pub(crate) has_threads: bool,
     /// Account data has not changed after this.
     pub(crate) account_data_at: Position,
 }
@@ -71,6 +73,8 @@ struct Feed {
     rooms: HashMap<RoomNid, Position>,
     /// When account data, global or of a room, last changed.
     account_data: Position,
+    /// When a subscription to a thread last changed.
+    threads: Position,
     /// When the presence of somebody near last changed.
     presence: Position,
     /// Wakes long polls: the position of the latest change.
@@ -122,7 +126,7 @@ impl Feeds {
     pub(crate) fn has_lasting_news(&self, user: UserNid, after: Position) -> bool {
         let state = self.state.lock();
         let Some(feed) = state.feeds.get(&user) else { return true };
-        feed.account_data > after || feed.rooms.values().any(|changed| *changed > after)
+        feed.account_data.max(feed.threads) > after || feed.rooms.values().any(|changed| *changed > after)
     }
 
     /// Begins where the log stands: must be called once, before the log is followed.
@@ -202,6 +206,7 @@ impl State {
             changed_rooms,
             has_account_data: !reaches_back || feed.account_data > since,
             has_presence: !reaches_back || feed.presence > since,
+            has_threads: !reaches_back || feed.threads > since,
             account_data_at: feed.account_data.max(feed.since),
         };
         Some((snapshot, feed.latest.subscribe()))
@@ -224,6 +229,7 @@ impl State {
             stays: Arc::new(stays),
             rooms: HashMap::new(),
             account_data: Position::START,
+            threads: Position::START,
             presence: Position::START,
             latest: watch::Sender::new(self.position),
             used_at: Instant::now(),
@@ -256,6 +262,12 @@ impl State {
                 if let Some(feed) = self.feeds.get_mut(&user) {
                     feed.account_data = entry.position;
                     feed.note(room, entry.position);
+                }
+            }
+            (LogKind::ThreadSubscription, _, Some(user)) => {
+                if let Some(feed) = self.feeds.get_mut(&user) {
+                    feed.threads = entry.position;
+                    feed.note(None, entry.position);
                 }
             }
             (LogKind::Presence, _, Some(user)) => self.route_presence(user, entry.position),

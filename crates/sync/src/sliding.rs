@@ -35,7 +35,10 @@ use hs_model::{
     membership::Membership,
     stream::{ConnectionToken, Position},
 };
-use hs_rooms::{client_event::Viewer, people::IgnoredUsers};
+use hs_rooms::{
+    client_event::{Format, Viewer},
+    people::IgnoredUsers,
+};
 use hs_storage::StorageError;
 
 use self::{
@@ -76,6 +79,7 @@ struct Context<'a> {
     /// Rooms with news of any kind since; `None` when that is not known.
     changed_rooms: Option<HashSet<RoomNid>>,
     has_account_data: bool,
+    has_threads: bool,
     user_facts: Arc<UserFacts>,
     departures: HashMap<RoomNid, Departure>,
     ignored: Arc<IgnoredUsers>,
@@ -83,7 +87,12 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn viewer(&self) -> Viewer<'_> {
-        Viewer { user: self.request.user, user_id: &self.request.user_id, device: Some(self.request.device) }
+        Viewer {
+            user: self.request.user,
+            user_id: &self.request.user_id,
+            device: Some(self.request.device),
+            format: Format::Client,
+        }
     }
 }
 
@@ -161,6 +170,7 @@ pub(crate) async fn build(
         stays: snapshot.stays,
         changed_rooms: snapshot.changed_rooms.map(|rooms| rooms.into_iter().collect()),
         has_account_data: snapshot.has_account_data,
+        has_threads: snapshot.has_threads,
         user_facts,
         departures,
         ignored: inner.rooms.ignored_by(request.user).await?,

@@ -19,6 +19,7 @@ mod redact;
 mod relations;
 mod send;
 mod state;
+mod thread_subscription;
 mod threads;
 mod timestamp_to_event;
 mod typing;
@@ -27,7 +28,7 @@ mod upgrade;
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, routing::get};
 use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_model::membership::Membership;
 use hs_room_rules::{build::BuildError, client_content::ContentError};
@@ -69,7 +70,7 @@ pub(super) fn routes() -> Router<ClientState> {
         .merge(reading_routes())
 }
 
-/// What reads rooms and changes nothing.
+/// What reads rooms, and what a user notes beside them.
 fn reading_routes() -> Router<ClientState> {
     Router::new()
         .ruma_route(context::get)
@@ -81,6 +82,11 @@ fn reading_routes() -> Router<ClientState> {
         .ruma_route(relations::get_of_type)
         .ruma_route(relations::get_of_event_type)
         .ruma_route(threads::get)
+        .route(
+            thread_subscription::PATH,
+            get(thread_subscription::get).put(thread_subscription::put).delete(thread_subscription::delete),
+        )
+        .route(thread_subscription::LIST_PATH, get(thread_subscription::list))
         .ruma_route(timestamp_to_event::get)
 }
 

@@ -37,6 +37,10 @@ const MAX_TIMELINE: u64 = 100;
 /// How many ranges a list may have.
 const MAX_RANGES: usize = 100;
 
+/// How many things an extension tells of at once, without a wish and at most.
+const DEFAULT_EXTENSION_LIMIT: u64 = 100;
+const MAX_EXTENSION_LIMIT: u64 = 1000;
+
 /// What stands in the query of the unstable dialect.
 #[derive(Debug, Deserialize)]
 pub(in crate::client_api) struct Query {
@@ -196,6 +200,23 @@ struct ExtensionsBody {
     receipts: Option<ScopedExtension>,
     #[serde(default)]
     typing: Option<ScopedExtension>,
+    #[serde(default, rename = "io.element.msc4308.thread_subscriptions")]
+    thread_subscriptions: Option<LimitedExtension>,
+}
+
+/// An extension that tells of a number of things at most.
+#[derive(Debug, Deserialize)]
+struct LimitedExtension {
+    enabled: Option<bool>,
+    limit: Option<u64>,
+}
+
+impl LimitedExtension {
+    /// The limit, when the extension is wanted.
+    fn read(self) -> Option<usize> {
+        let limit = self.limit.unwrap_or(DEFAULT_EXTENSION_LIMIT).clamp(1, MAX_EXTENSION_LIMIT);
+        (self.enabled == Some(true)).then_some(limit as usize)
+    }
 }
 
 /// An extension that applies to rooms.
@@ -212,6 +233,7 @@ impl ExtensionsBody {
             account_data: self.account_data.and_then(ScopedExtension::read),
             receipts: self.receipts.and_then(ScopedExtension::read),
             typing: self.typing.and_then(ScopedExtension::read),
+            thread_subscriptions: self.thread_subscriptions.and_then(LimitedExtension::read),
         }
     }
 }

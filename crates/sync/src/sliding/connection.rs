@@ -101,17 +101,16 @@ impl Connections {
         let Some(pos) = request.pos else {
             return Ok(Some(Connection { serial: None, since: None, state: Arc::default() }));
         };
-        let kept = match self.cache.get(&pos.serial) {
-            Some(kept) => kept,
-            None => {
-                let row = store.reader().await?.find_sliding_connection(pos.serial).await?;
-                let Some(mut row) = row else { return Ok(None) };
-                let Some(state) = State::decode(&row.state) else { return Ok(None) };
-                row.state = Vec::new();
-                let kept = Arc::new(Kept { row, state: Arc::new(state) });
-                self.cache.insert(pos.serial, kept.clone());
-                kept
-            }
+        let kept = if let Some(kept) = self.cache.get(&pos.serial) {
+            kept
+        } else {
+            let row = store.reader().await?.find_sliding_connection(pos.serial).await?;
+            let Some(mut row) = row else { return Ok(None) };
+            let Some(state) = State::decode(&row.state) else { return Ok(None) };
+            row.state = Vec::new();
+            let kept = Arc::new(Kept { row, state: Arc::new(state) });
+            self.cache.insert(pos.serial, kept.clone());
+            kept
         };
         let is_own = kept.row.device == request.device && kept.row.conn_id == request.conn_id;
         if !is_own || pos.position < kept.row.position {
@@ -150,7 +149,9 @@ impl Connections {
             let is_older = move |kept: &Arc<Kept>| kept.row.device == device && kept.row.conn_id == conn_id;
             let older: Vec<i64> =
                 self.cache.iter().filter(|(_, kept)| is_older(kept)).map(|(serial, _)| *serial).collect();
-            older.iter().for_each(|serial| self.cache.invalidate(serial));
+            for serial in &older {
+                self.cache.invalidate(serial);
+            }
         }
         self.cache.insert(serial, Arc::new(Kept { row, state: Arc::new(state) }));
         Ok(Some(serial))

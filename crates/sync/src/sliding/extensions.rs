@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hs_ephemeral::events::{receipt_events, typing_event};
-use hs_model::{ids::RoomNid, stream::Position};
+use hs_model::{
+    ids::RoomNid,
+    stream::{Position, StreamToken},
+};
 use hs_storage::StorageError;
 use ruma::{OwnedEventId, OwnedRoomId};
 
@@ -11,7 +14,7 @@ use super::{
     Context,
     lists::{Reason, Selection},
     request::{Extensions, RoomScope},
-    response::{AccountData, ByRoom, ExtensionResults},
+    response::{AccountData, ByRoom, ExtensionResults, Subscribed, ThreadSubscriptions, Unsubscribed},
     room::Built,
 };
 use crate::v3::account_data;
@@ -19,6 +22,7 @@ use crate::v3::account_data;
 const ACCOUNT_DATA: u8 = 1;
 const RECEIPTS: u8 = 1 << 1;
 const TYPING: u8 = 1 << 2;
+const THREADS: u8 = 1 << 3;
 
 /// The extensions of a request: a bit for each.
 pub(super) fn served(extensions: &Extensions) -> u8 {
@@ -26,6 +30,7 @@ pub(super) fn served(extensions: &Extensions) -> u8 {
     bit(extensions.account_data.is_some(), ACCOUNT_DATA)
         | bit(extensions.receipts.is_some(), RECEIPTS)
         | bit(extensions.typing.is_some(), TYPING)
+        | bit(extensions.thread_subscriptions.is_some(), THREADS)
 }
 
 /// What the extensions of a request have to tell.
@@ -50,6 +55,9 @@ pub(super) async fn build(
     }
     if let Some(scope) = &extensions.typing {
         results.typing = typing(context, rooms(scope, TYPING)).await?;
+    }
+    if let Some(limit) = extensions.thread_subscriptions {
+        results.thread_subscriptions = thread_subscriptions(context, limit).await?;
     }
     Ok(results)
 }
@@ -145,12 +153,10 @@ async fn account_data(context: &Context<'_>, rooms: Rooms) -> Result<Option<Acco
     for row in &rows {
         match row.room {
             None if row.position > global_after => data.global.extend(account_data::event(row)),
-            None => {}
-            Some(room) => {
-                if rooms.after.get(&room).is_some_and(|after| row.position > *after) {
-                    of_rooms.entry(room).or_default().extend(account_data::event(row));
-                }
+            Some(room) if rooms.after.get(&room).is_some_and(|after| row.position > *after) => {
+                of_rooms.entry(room).or_default().extend(account_data::event(row));
             }
+            _ => {}
         }
     }
     for (room, events) in of_rooms {
@@ -212,4 +218,40 @@ async fn typing(context: &Context<'_>, rooms: Rooms) -> Result<Option<ByRoom>, S
         }
     }
     Ok((!result.rooms.is_empty()).then_some(result))
+}
+
+async fn thread_subscriptions(
+    context: &Context<'_>,
+    limit: usize,
+) -> Result<Option<ThreadSubscriptions>, StorageError> {
+    let is_new = context.connection.state.extensions & THREADS == 0;
+    if !is_new && !context.has_threads {
+        return Ok(None);
+    }
+    let after = if is_new { Position::START } else { context.since };
+    let mut reader = context.inner.store.reader().await?;
+    // One more tells whether there are more.
+    let user = context.request.user;
+    let mut rows = reader.list_thread_subscriptions(user, after, context.until, limit as i64 + 1).await?;
+    drop(reader);
+    let mut result = ThreadSubscriptions::default();
+    if rows.len() > limit {
+        rows.truncate(limit);
+        let oldest = rows.last().map(|row| row.subscription.position);
+        result.prev_batch = oldest.map(|oldest| StreamToken(Position(oldest.0 - 1)).to_string());
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    for row in rows {
+        let (automatic, bump_stamp) = (row.subscription.is_automatic, row.subscription.position.0);
+        if row.subscription.is_subscribed {
+            let of_room = result.subscribed.entry(row.room_id).or_default();
+            of_room.insert(row.root, Subscribed { automatic, bump_stamp });
+        } else {
+            let of_room = result.unsubscribed.entry(row.room_id).or_default();
+            of_room.insert(row.root, Unsubscribed { bump_stamp });
+        }
+    }
+    Ok(Some(result))
 }

@@ -87,6 +87,8 @@ pub struct Extensions {
     pub receipts: Option<RoomScope>,
     /// Typing.
     pub typing: Option<RoomScope>,
+    /// Subscriptions to threads, and how many at most.
+    pub thread_subscriptions: Option<usize>,
 }
 
 /// To which of the rooms of a request an extension applies.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -33,11 +33,10 @@ pub(super) struct RoomResult {
     pub(super) membership: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) lists: Vec<String>,
-    /// `Some(None)` when the room has a name no longer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) name: Option<Option<String>>,
+    pub(super) name: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) avatar: Option<Option<String>>,
+    pub(super) avatar: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) heroes: Option<Vec<Hero>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +65,21 @@ pub(super) struct RoomResult {
     pub(super) stripped_state: Option<Vec<Box<RawValue>>>,
 }
 
+/// A text that a room may have or not.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Text {
+    Is(String),
+    /// There is none, or no longer: `null`.
+    Gone,
+}
+
+impl From<Option<String>> for Text {
+    fn from(text: Option<String>) -> Self {
+        text.map_or(Self::Gone, Self::Is)
+    }
+}
+
 /// Somebody whom a room without a name is named after.
 #[derive(Debug, Serialize)]
 pub(super) struct Hero {
@@ -85,11 +99,16 @@ pub(super) struct ExtensionResults {
     pub(super) receipts: Option<ByRoom>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) typing: Option<ByRoom>,
+    #[serde(rename = "io.element.msc4308.thread_subscriptions", skip_serializing_if = "Option::is_none")]
+    pub(super) thread_subscriptions: Option<ThreadSubscriptions>,
 }
 
 impl ExtensionResults {
     pub(super) fn is_empty(&self) -> bool {
-        self.account_data.is_none() && self.receipts.is_none() && self.typing.is_none()
+        self.account_data.is_none()
+            && self.receipts.is_none()
+            && self.typing.is_none()
+            && self.thread_subscriptions.is_none()
     }
 }
 
@@ -105,4 +124,27 @@ pub(super) struct AccountData {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ByRoom {
     pub(super) rooms: BTreeMap<OwnedRoomId, Box<RawValue>>,
+}
+
+/// Threads that the user has subscribed to, or has done with, by room.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ThreadSubscriptions {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) subscribed: BTreeMap<OwnedRoomId, BTreeMap<OwnedEventId, Subscribed>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) unsubscribed: BTreeMap<OwnedRoomId, BTreeMap<OwnedEventId, Unsubscribed>>,
+    /// Where the list of earlier changes begins that did not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) prev_batch: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Subscribed {
+    pub(super) automatic: bool,
+    pub(super) bump_stamp: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Unsubscribed {
+    pub(super) bump_stamp: i64,
 }

@@ -301,7 +301,7 @@ async fn add_names(
     let has_members_changed = has_changed(MEMBER);
     let has_name_changed = has_changed("m.room.name");
     if has_name_changed && (name.is_some() || !is_initial) {
-        result.name = Some(name.clone());
+        result.name = Some(name.clone().into());
     }
     if has_changed("m.room.avatar") {
         let nid = slot("m.room.avatar");
@@ -311,7 +311,7 @@ async fn add_names(
             url = serde_json::from_str::<Pictured>(content.get()).ok().and_then(|content| content.url);
         }
         if url.is_some() || !is_initial {
-            result.avatar = Some(url);
+            result.avatar = Some(url.into());
         }
     }
     if has_members_changed {

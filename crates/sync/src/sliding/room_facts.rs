@@ -192,9 +192,9 @@ impl RoomFactsCache {
         let rows = store.reader().await?.list_newest_of_types(&missing, &BUMPING).await?;
         let mut found: HashMap<RoomNid, Position> = rows.into_iter().collect();
         // A room without any: it must not be asked again each time.
-        missing.iter().for_each(|room| {
+        for room in &missing {
             found.entry(*room).or_default();
-        });
+        }
         let mut inner = self.inner.lock();
         for touch in inner.touched.iter().filter(|touch| touch.is_bump) {
             if let Some(bump) = found.get_mut(&touch.room) {

@@ -15,6 +15,9 @@ use hs_storage::StorageError;
 use super::config::RequiredState;
 use crate::service::Inner;
 
+/// What filled slots before, by type and state key.
+type Undone = HashMap<(Arc<str>, Arc<str>), Option<EventNid>>;
+
 /// The state of a room at a position.
 #[derive(Debug)]
 pub(super) enum StateView<'a> {
@@ -22,7 +25,7 @@ pub(super) enum StateView<'a> {
     Memory {
         room: &'a Room,
         /// What filled those slots before.
-        undone: HashMap<(Arc<str>, Arc<str>), Option<EventNid>>,
+        undone: Undone,
     },
     /// Read from the database.
     Stored(StateIndex),
@@ -117,7 +120,7 @@ impl<'a> StateView<'a> {
 }
 
 /// For each slot that changed after a position, what filled it then; `None` when memory does not reach back that far.
-fn undone(room: &Room, at: Position) -> Option<HashMap<(Arc<str>, Arc<str>), Option<EventNid>>> {
+fn undone(room: &Room, at: Position) -> Option<Undone> {
     let state = room.read();
     let mut undone = HashMap::new();
     for event in state.recent_after(at)?.rev() {
