@@ -320,6 +320,25 @@ pub fn stripped(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, Stora
     RawValue::from_string(text).map_err(|_| broken(event))
 }
 
+/// The content of an event as it was sent, redacted or not.
+pub(crate) fn stored_content(event: &EventRecord) -> Result<&RawValue, StorageError> {
+    Ok(serde_json::from_str::<Stored<'_>>(&event.json).map_err(|_| broken(event))?.content)
+}
+
+/// A state event as the tree of a space shows it: stripped, and with its time. Not for redacted events.
+pub(crate) fn stripped_with_time(event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
+    let content = stored_content(event)?;
+    let mut text = String::with_capacity(content.get().len() + 160);
+    text.push_str("{\"content\":");
+    text.push_str(content.get());
+    let _ = write!(text, ",\"origin_server_ts\":{}", event.origin_server_ts);
+    push_string(&mut text, ",\"sender\":", event.sender.as_str());
+    push_string(&mut text, ",\"state_key\":", event.state_key.as_deref().unwrap_or_default());
+    push_string(&mut text, ",\"type\":", &event.event_type);
+    text.push('}');
+    RawValue::from_string(text).map_err(|_| broken(event))
+}
+
 /// Names the redacted event in both places, so that clients of either age find it: it stands at the top level up to
 /// room version 10, in the content from 11 on. The text ends with the content.
 fn push_redacts(text: &mut String, stored: &Stored<'_>) {

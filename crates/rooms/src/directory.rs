@@ -11,6 +11,7 @@ use crate::{
     aliases::Asker,
 };
 
+pub(crate) use self::public::text_field;
 pub use self::public::{PublicRoom, PublicRoomsPage, PublicRoomsQuery, PublicRoomsToken};
 
 /// Why a room was not listed, or not found in the directory.

@@ -26,6 +26,10 @@ pub struct AccountRow {
     pub deactivated_at: Option<i64>,
     /// Whether the user asked to be forgotten.
     pub is_erased: bool,
+    /// Since when it is locked, in milliseconds.
+    pub locked_at: Option<i64>,
+    /// Since when it is suspended, in milliseconds.
+    pub suspended_at: Option<i64>,
 }
 
 /// What a new account starts with.
@@ -62,7 +66,7 @@ impl Reader {
     /// The account of a user.
     pub async fn find_account(&mut self, user: UserNid) -> Result<Option<AccountRow>> {
         let row = sqlx::query!(
-            "SELECT password_hash, is_admin, user_type, created_at, deactivated_at, is_erased
+            "SELECT password_hash, is_admin, user_type, created_at, deactivated_at, is_erased, locked_at, suspended_at
              FROM accounts
              WHERE user_nid = $1",
             user.0
@@ -77,6 +81,8 @@ impl Reader {
             created_at: row.created_at,
             deactivated_at: row.deactivated_at,
             is_erased: row.is_erased,
+            locked_at: row.locked_at,
+            suspended_at: row.suspended_at,
         }))
     }
 

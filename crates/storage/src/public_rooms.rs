@@ -10,10 +10,11 @@ use hs_model::{
 use crate::{Reader, error::Result};
 
 /// The state that says something about a room to those outside.
-const SHOWN_STATE: [&str; 8] = [
+const SHOWN_STATE: [&str; 9] = [
     "m.room.avatar",
     "m.room.canonical_alias",
     "m.room.create",
+    "m.room.encryption",
     "m.room.guest_access",
     "m.room.history_visibility",
     "m.room.join_rules",

@@ -20,6 +20,10 @@ pub struct AccessTokenRow {
     pub device_id: String,
     /// Whether the user administrates this server.
     pub is_admin: bool,
+    /// Whether the account is locked.
+    pub is_locked: bool,
+    /// Whether the account is suspended.
+    pub is_suspended: bool,
     /// When the token expires, in milliseconds.
     pub expires_at: Option<i64>,
     /// The refresh token handed out with it, as long as the one that it replaced is still valid: until first use.
@@ -57,6 +61,7 @@ impl Reader {
     pub async fn find_access_token(&mut self, hash: &TokenHash) -> Result<Option<AccessTokenRow>> {
         let row = sqlx::query!(
             r#"SELECT user_nid, user_id, devices.device_nid, device_id, is_admin, token.expires_at,
+                 locked_at IS NOT NULL AS "is_locked!", suspended_at IS NOT NULL AS "is_suspended!",
                  refresh.token_hash AS "refresh_hash?"
              FROM access_tokens AS token
              JOIN devices ON devices.device_nid = token.device_nid
@@ -75,6 +80,8 @@ impl Reader {
             device: DeviceNid(row.device_nid),
             device_id: row.device_id,
             is_admin: row.is_admin,
+            is_locked: row.is_locked,
+            is_suspended: row.is_suspended,
             expires_at: row.expires_at,
             unused_refresh: row.refresh_hash.and_then(|hash| hash.try_into().ok()),
         }))

@@ -132,7 +132,7 @@ impl RoomActions {
 }
 
 impl PublicRoom {
-    fn new(row: RoomRow, joined: u64, state: &[&Arc<EventRecord>]) -> Self {
+    pub(crate) fn new(row: RoomRow, joined: u64, state: &[&Arc<EventRecord>]) -> Self {
         let field = |event_type: &str, key: &str| text_field(state, event_type, key);
         Self {
             nid: row.nid,
@@ -160,7 +160,7 @@ impl PublicRoom {
 }
 
 /// A text in the content of a state event, unless the event is redacted.
-fn text_field(state: &[&Arc<EventRecord>], event_type: &str, key: &str) -> Option<String> {
+pub(crate) fn text_field(state: &[&Arc<EventRecord>], event_type: &str, key: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Event<'a> {
         #[serde(borrow)]
