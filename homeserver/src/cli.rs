@@ -4,13 +4,15 @@ mod check;
 mod failure;
 mod output;
 mod password;
+mod report;
+mod search;
 mod user;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::{failure::Failure, user::UserCommand};
+use self::{failure::Failure, report::ReportCommand, search::SearchCommand, user::UserCommand};
 use crate::{
     config::{self, Config, ConfigError, LogFormat, Logging, Source},
     database::{Access, Database},
@@ -54,6 +56,12 @@ enum Command {
     /// Make and change accounts.
     #[command(subcommand)]
     User(UserCommand),
+    /// What people have reported.
+    #[command(subcommand)]
+    Report(ReportCommand),
+    /// The index of messages and people.
+    #[command(subcommand)]
+    Search(SearchCommand),
     /// Print the version.
     Version,
 }
@@ -77,6 +85,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Serve => serve(config_source(arguments.config))?,
         Command::Migrate => block_on(migrate(config_source(arguments.config)))??,
         Command::User(command) => block_on(user::run(config_source(arguments.config), command))??,
+        Command::Report(command) => block_on(report::run(config_source(arguments.config), command))??,
+        Command::Search(command) => block_on(search::run(config_source(arguments.config), command))??,
         Command::Check => return block_on(check::run(config_source(arguments.config)))?,
     }
     Ok(ExitCode::SUCCESS)

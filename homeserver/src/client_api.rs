@@ -4,6 +4,7 @@
 //! Matrix itself.
 
 mod account;
+mod admin;
 mod admin_register;
 mod admin_registration_tokens;
 pub(crate) mod auth;
@@ -19,6 +20,7 @@ mod knock;
 mod limits;
 mod login;
 mod logout;
+mod mutual_rooms;
 mod notifications;
 mod presence;
 mod profile;
@@ -27,15 +29,20 @@ mod pushers;
 mod pushrules;
 mod refresh;
 mod register;
+mod reports;
 mod room_keys;
+mod room_summary;
 mod rooms;
 mod rtc_transports;
+mod search;
 mod send_to_device;
 mod sliding_sync;
 mod sync;
+mod thirdparty;
 mod turn_server;
 mod uia;
 mod user;
+mod user_directory;
 mod versions;
 mod well_known;
 
@@ -54,11 +61,15 @@ use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_push::Push;
 use hs_rooms::{RoomActions, Rooms};
+use hs_search::{Reach, Search};
 use hs_storage::Store;
 use hs_sync::Sync;
 use ruma::{RoomVersionId, api::client as spec};
 
-use crate::config::{Rtc, Turn};
+use crate::{
+    config::{Rtc, Turn},
+    server_notices::ServerNotices,
+};
 
 pub(crate) use self::{limits::RoomLimits, sync::FilterCache};
 
@@ -83,6 +94,10 @@ pub(crate) struct ClientState {
     pub(crate) sync: Arc<Sync>,
     /// Stored filters.
     pub(crate) filters: FilterCache,
+    /// Words and people.
+    pub(crate) search: Search,
+    /// What the server says to people.
+    pub(crate) server_notices: ServerNotices,
     /// What this server tells of itself.
     pub(crate) facts: Arc<ServerFacts>,
     /// What it tells of calls.
@@ -105,6 +120,8 @@ pub(crate) struct ServerFacts {
     pub(crate) public_base_url: String,
     /// The version of rooms that are made without a wish.
     pub(crate) default_room_version: RoomVersionId,
+    /// Whom a search for people may find.
+    pub(crate) directory_reach: Reach,
 }
 
 /// All routes of this API. Whoever serves it adds the fallbacks.
@@ -123,6 +140,9 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(directory::routes())
         .merge(room_routes())
         .merge(call_routes())
+        .merge(finding_routes())
+        .merge(reports::routes())
+        .merge(admin::routes())
         .merge(encryption_routes())
 }
 
@@ -165,6 +185,19 @@ fn room_routes() -> Router<ClientState> {
         .ruma_route(knock::post)
         .ruma_route(public_rooms::get)
         .ruma_route(public_rooms::post)
+}
+
+/// What finds rooms, people and words.
+fn finding_routes() -> Router<ClientState> {
+    let options = RouteOptions::default();
+    let routes = Router::new()
+        .route_like::<spec::search::search_events::v3::Request, _, _>(options, search::post)
+        .route_like::<spec::user_directory::search_users::v3::Request, _, _>(options, user_directory::post)
+        .merge(thirdparty::routes());
+    let routes = mutual_rooms::PATHS
+        .into_iter()
+        .fold(routes, |routes, path| routes.route(path, get(mutual_rooms::get)));
+    room_summary::PATHS.into_iter().fold(routes, |routes, path| routes.route(path, get(room_summary::get)))
 }
 
 fn discovery_routes() -> Router<ClientState> {

@@ -23,8 +23,10 @@ mod rooms;
 mod rtc;
 mod secret;
 mod server;
+mod server_notices;
 mod signing;
 mod turn;
+mod user_directory;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,8 +47,10 @@ pub use self::{
     rtc::Rtc,
     secret::Secret,
     server::Server,
+    server_notices::ServerNotices,
     signing::{OldKey, Signing},
     turn::Turn,
+    user_directory::UserDirectory,
 };
 
 /// Everything that can be configured.
@@ -69,6 +73,10 @@ pub struct Config {
     pub rooms: Rooms,
     /// Who is online.
     pub presence: Presence,
+    /// Whom a search for people finds.
+    pub user_directory: UserDirectory,
+    /// The room in which the server speaks to people.
+    pub server_notices: ServerNotices,
     /// How much one client may ask.
     pub rate_limits: RateLimits,
     /// Talking to other servers.
@@ -98,6 +106,8 @@ impl Default for Config {
             passwords: Passwords::default(),
             rooms: Rooms::default(),
             presence: Presence::default(),
+            user_directory: UserDirectory::default(),
+            server_notices: ServerNotices::default(),
             rate_limits: RateLimits::default(),
             federation: Federation::default(),
             turn: Turn::default(),

@@ -18,6 +18,7 @@ pub mod listener;
 pub mod postgres;
 mod push_delivery;
 mod replicas;
+mod server_notices;
 pub mod shutdown;
 pub mod signing_key;
 pub mod tasks;

@@ -13,7 +13,7 @@ mod refresh;
 mod registration;
 mod registration_token;
 mod server;
-mod shared_secret;
+pub(crate) mod shared_secret;
 mod tags;
 mod terms;
 mod throttling;

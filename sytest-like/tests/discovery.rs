@@ -1,3 +1,7 @@
 //! Finding people, rooms and words, and keeping away from those one does not want to hear of.
 
 mod ignoring;
+mod people;
+mod room_summary;
+mod search;
+mod spaces;

@@ -6,6 +6,7 @@ mod crash;
 mod discovery;
 mod e2ee;
 mod hostile;
+mod moderation;
 mod operation;
 mod push;
 mod replicas;

@@ -6,6 +6,7 @@ use hs_model::ids::UserNid;
 use hs_storage::{
     accounts::{AccountSummary, NewAccount},
     log::LogKind,
+    moderation::Measure,
 };
 use ruma::OwnedUserId;
 use serde_json::value::to_raw_value;
@@ -126,6 +127,18 @@ impl Accounts {
         Ok(user_id)
     }
 
+    /// Locks or suspends an account, or no longer.
+    pub async fn admin_set_measure(
+        &self,
+        user: &str,
+        measure: Measure,
+        is_wanted: bool,
+    ) -> Result<OwnedUserId, AdminError> {
+        let (user, user_id) = self.find_active(user).await?;
+        self.write_measure(user, measure, is_wanted).await?;
+        Ok(user_id)
+    }
+
     /// Closes an account for good.
     pub async fn admin_deactivate(&self, user: &str, erase: bool) -> Result<OwnedUserId, AdminError> {
         let (user, user_id) = self.find_active(user).await?;
@@ -182,6 +195,9 @@ impl Accounts {
         };
         if let Some(displayname) = displayname.filter(|name| name.get() != "\"\"") {
             txn.upsert_profile_field(nid, DISPLAYNAME, displayname.get()).await?;
+        } else {
+            // So that the user can be found, name or not.
+            txn.log(LogKind::Profile, None, Some(nid)).await?;
         }
         txn.commit().await?;
         tracing::info!(%user_id, is_admin = user.is_admin, "account made");

@@ -16,6 +16,7 @@ mod devices;
 mod error;
 mod filters;
 mod login;
+mod moderation;
 mod openid;
 mod options;
 mod password_change;
@@ -42,6 +43,7 @@ pub use devices::{DeleteDevicesError, RenameDeviceError};
 pub use error::Failure;
 pub use filters::StoreFilterError;
 pub use login::{CreateLoginTokenError, LoggedIn, LoginError, LoginIdentifier, LoginToken, NewSession};
+pub use moderation::{ModerationError, Standing};
 pub use openid::OpenIdToken;
 pub use options::{
     AccountRates, AccountsOptions, InvalidOptions, PasswordOptions, Policy, RegistrationMode,

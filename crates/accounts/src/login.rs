@@ -86,6 +86,9 @@ pub enum LoginError {
     /// The account was closed.
     #[error("This account has been deactivated")]
     Deactivated,
+    /// The account is locked.
+    #[error("This account has been locked")]
+    Locked,
     /// The device's id or name cannot be used.
     #[error("{0}")]
     InvalidDevice(&'static str),
@@ -202,6 +205,9 @@ impl Accounts {
             && txn.list_own_cross_signing_keys(user).await?.iter().any(|key| key.public_key == chosen)
         {
             return Err(LoginError::InvalidDevice("The device id is that of one of your keys"));
+        }
+        if txn.find_account(user).await?.is_some_and(|account| account.locked_at.is_some()) {
+            return Err(LoginError::Locked);
         }
         let (logged_in, device) = self.insert_session(&mut txn, user, user_id, session, ip).await?;
         // A new device is no news for others before it has keys.

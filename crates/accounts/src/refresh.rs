@@ -27,6 +27,9 @@ pub enum RefreshError {
     /// Never issued, used already, or its session has ended.
     #[error("This refresh token is not valid")]
     Unknown,
+    /// The account is locked.
+    #[error("This account has been locked")]
+    Locked,
     /// Our own fault.
     #[error(transparent)]
     Failure(#[from] Failure),
@@ -44,6 +47,9 @@ impl Accounts {
         let lifetime = self.options.refreshable_token_lifetime;
         let mut txn = self.store.begin().await?;
         let found = txn.lock_refresh_token(&old).await?.ok_or(RefreshError::Unknown)?;
+        if txn.find_account(found.user).await?.is_some_and(|account| account.locked_at.is_some()) {
+            return Err(RefreshError::Locked);
+        }
 
         // What an earlier exchange of this token has made never reached the client, or it would be in use.
         txn.delete_successors(found.device, &old).await?;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use hs_storage::accounts::NewAccount;
+use hs_storage::{accounts::NewAccount, log::LogKind};
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -296,6 +296,8 @@ impl Accounts {
                 self.insert_session(&mut txn, user, user_id.clone(), &params.session()?, ip).await?;
             Registered::LoggedIn(logged_in)
         };
+        // So that the user can be found, even without a profile.
+        txn.log(LogKind::Profile, None, Some(user)).await?;
         txn.commit().await?;
         tracing::info!(%user_id, is_admin, "account registered");
         Ok(registered)

@@ -99,6 +99,7 @@ mod tests {
             owned_device_id!("DEVICE"),
             false,
             None,
+            crate::Standing::Free,
         ))
     }
 

@@ -12,7 +12,7 @@ use hs_model::ids::{DeviceNid, UserNid};
 use hs_storage::{StorageError, devices::DeviceSeen, log::LogKind, tokens::TokenHash};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
-use crate::{Accounts, Failure, error::fails_with_storage, secret};
+use crate::{Accounts, Failure, Standing, error::fails_with_storage, secret};
 
 /// How often it is noted that a device is in use.
 const SEEN_INTERVAL_MS: i64 = 3 * 60 * 1000;
@@ -30,6 +30,8 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     /// Whether the user administrates this server.
     pub is_admin: bool,
+    /// What the user may still do.
+    pub standing: Standing,
     expires_at: Option<i64>,
     seen_noted_at: AtomicI64,
 }
@@ -42,8 +44,10 @@ impl Session {
         device_id: OwnedDeviceId,
         is_admin: bool,
         expires_at: Option<i64>,
+        standing: Standing,
     ) -> Self {
-        Self { user, user_id, device, device_id, is_admin, expires_at, seen_noted_at: AtomicI64::new(0) }
+        let seen_noted_at = AtomicI64::new(0);
+        Self { user, user_id, device, device_id, is_admin, standing, expires_at, seen_noted_at }
     }
 
     fn is_expired(&self, now_ms: i64) -> bool {
@@ -104,6 +108,7 @@ impl Accounts {
                 row.device_id.into(),
                 row.is_admin,
                 row.expires_at,
+                Standing::new(row.is_locked, row.is_suspended),
             ));
             self.sessions.insert(hash, loaded, session.clone());
             return Ok(session);

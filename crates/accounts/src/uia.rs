@@ -287,6 +287,7 @@ impl Accounts {
             Err(
                 LoginError::Refused
                 | LoginError::Deactivated
+                | LoginError::Locked
                 | LoginError::InvalidToken
                 | LoginError::InvalidDevice(_),
             ) => Ok(Err(StageFailure::WrongPassword)),

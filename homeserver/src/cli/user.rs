@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use hs_accounts::{Accounts, NewUser};
-use hs_storage::accounts::AccountSummary;
+use hs_storage::{accounts::AccountSummary, moderation::Measure};
 
 use super::{Failure, init_command_logging, load_config, output, password};
 use crate::{
@@ -39,6 +39,22 @@ pub(super) enum UserCommand {
         /// Make them an ordinary user again.
         #[arg(long)]
         revoke: bool,
+    },
+    /// Lock an account: nothing can be done with it but log out, until it is unlocked.
+    Lock {
+        /// The name, or the whole user id.
+        name: String,
+        /// Unlock it again.
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Suspend an account: its user can only read, and tidy up, until the suspension is lifted.
+    Suspend {
+        /// The name, or the whole user id.
+        name: String,
+        /// Lift the suspension.
+        #[arg(long)]
+        undo: bool,
     },
     /// List the accounts: user id, what they are, and when they were made.
     List,
@@ -103,6 +119,16 @@ async fn act(accounts: &Accounts, command: UserCommand) -> anyhow::Result<()> {
             let changed = accounts.admin_set_admin(&name, !revoke).await;
             let user = changed.with_context(|| format!("cannot change {name}"))?;
             output::line(format!("{user} {} an administrator.", if revoke { "is no longer" } else { "is" }));
+        }
+        UserCommand::Lock { name, undo } => {
+            let changed = accounts.admin_set_measure(&name, Measure::Lock, !undo).await;
+            let user = changed.with_context(|| format!("cannot change {name}"))?;
+            output::line(format!("{user} {} locked.", if undo { "is no longer" } else { "is" }));
+        }
+        UserCommand::Suspend { name, undo } => {
+            let changed = accounts.admin_set_measure(&name, Measure::Suspension, !undo).await;
+            let user = changed.with_context(|| format!("cannot change {name}"))?;
+            output::line(format!("{user} {} suspended.", if undo { "is no longer" } else { "is" }));
         }
         UserCommand::List => list(accounts).await?,
         UserCommand::Deactivate { name, erase } => {

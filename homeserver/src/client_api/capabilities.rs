@@ -15,22 +15,24 @@ use super::{ServerFacts, auth::Session};
 const ROOM_VERSIONS: [&str; 12] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
 
 pub(super) async fn get(
-    _: Session,
+    session: Session,
     State(facts): State<Arc<ServerFacts>>,
     _: Args<Request>,
 ) -> JsonReply<Value> {
     let available: Map<String, Value> =
         ROOM_VERSIONS.iter().map(|version| ((*version).to_owned(), "stable".into())).collect();
-    JsonReply(json!({
-        "capabilities": {
-            "m.change_password": { "enabled": true },
-            "m.room_versions": { "default": facts.default_room_version, "available": available },
-            "m.profile_fields": { "enabled": true },
-            "m.set_displayname": { "enabled": true },
-            "m.set_avatar_url": { "enabled": true },
-            "m.3pid_changes": { "enabled": false },
-            "m.get_login_token": { "enabled": true },
-            "m.forget_forced_upon_leave": { "enabled": false },
-        }
-    }))
+    let mut capabilities = json!({
+        "m.change_password": { "enabled": true },
+        "m.room_versions": { "default": facts.default_room_version, "available": available },
+        "m.profile_fields": { "enabled": true },
+        "m.set_displayname": { "enabled": true },
+        "m.set_avatar_url": { "enabled": true },
+        "m.3pid_changes": { "enabled": false },
+        "m.get_login_token": { "enabled": true },
+        "m.forget_forced_upon_leave": { "enabled": false },
+    });
+    if session.is_admin {
+        capabilities["m.account_moderation"] = json!({ "suspend": true, "lock": true });
+    }
+    JsonReply(json!({ "capabilities": capabilities }))
 }

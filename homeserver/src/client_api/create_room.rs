@@ -52,6 +52,7 @@ pub(super) async fn post(
     State(limits): State<Arc<RoomLimits>>,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Reply<create_room::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     if body.invite_3pid.as_ref().is_some_and(|invites| !invites.is_empty()) {
         return Err(third_party_invites_refused());

@@ -21,6 +21,7 @@ pub(super) async fn post(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<join_room_by_id_or_alias::v3::Request>,
 ) -> Result<Reply<join_room_by_id_or_alias::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     let sender = Sender::from(&session);
     let joined = actions.join(&request.room_id_or_alias, &sender, request.reason.as_deref()).await;

@@ -21,6 +21,7 @@ pub(super) async fn post(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<knock_room::v3::Request>,
 ) -> Result<Reply<knock_room::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     let sender = Sender::from(&session);
     let knocked = actions.knock(&request.room_id_or_alias, &sender, request.reason.as_deref()).await;

@@ -15,7 +15,12 @@ use ruma::api::client::session::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{ServerFacts, auth::Session, register::logged_in_body, uia};
+use super::{
+    ServerFacts,
+    auth::{Session, locked},
+    register::logged_in_body,
+    uia,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Body {
@@ -108,6 +113,7 @@ fn login_error(error: LoginError) -> ApiError {
     match error {
         LoginError::Refused | LoginError::InvalidToken => ApiError::forbidden(message),
         LoginError::Deactivated => ApiError::new(StatusCode::FORBIDDEN, "M_USER_DEACTIVATED", message),
+        LoginError::Locked => locked(),
         LoginError::InvalidDevice(_) => ApiError::invalid_param(message),
         LoginError::LimitExceeded(retry_after) => ApiError::limit_exceeded(retry_after),
         LoginError::Failure(failure) => ApiError::internal(failure),

@@ -9,11 +9,11 @@ use hs_accounts::Accounts;
 use hs_http::{ApiError, Args, Reply};
 use ruma::api::client::session::{logout, logout_all};
 
-use super::auth::Session;
+use super::auth::AnySession;
 
 /// `POST /_matrix/client/v3/logout`
 pub(super) async fn post(
-    session: Session,
+    AnySession(session): AnySession,
     State(accounts): State<Arc<Accounts>>,
     _: Args<logout::v3::Request>,
 ) -> Result<Reply<logout::v3::Response>, ApiError> {
@@ -23,7 +23,7 @@ pub(super) async fn post(
 
 /// `POST /_matrix/client/v3/logout/all`
 pub(super) async fn post_all(
-    session: Session,
+    AnySession(session): AnySession,
     State(accounts): State<Arc<Accounts>>,
     _: Args<logout_all::v3::Request>,
 ) -> Result<Reply<logout_all::v3::Response>, ApiError> {

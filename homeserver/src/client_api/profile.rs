@@ -38,6 +38,7 @@ pub(super) async fn put_field(
     JsonBody(body): JsonBody<HashMap<String, Box<RawValue>>>,
 ) -> Result<JsonReply<Value>, ApiError> {
     session.must_be(&user_id)?;
+    session.must_not_be_suspended()?;
     let value =
         body.get(&key).ok_or_else(|| ApiError::missing_param("The body has no value for the field"))?;
     accounts.set_profile_field(session.user, &key, value).await.map_err(set_error)?;
@@ -51,6 +52,7 @@ pub(super) async fn delete_field(
     PathArgs((user_id, key)): PathArgs<(OwnedUserId, String)>,
 ) -> Result<JsonReply<Value>, ApiError> {
     session.must_be(&user_id)?;
+    session.must_not_be_suspended()?;
     accounts.delete_profile_field(session.user, &key).await.map_err(set_error)?;
     Ok(JsonReply(json!({})))
 }

@@ -9,6 +9,8 @@ use hs_accounts::{Accounts, RefreshError};
 use hs_http::{ApiError, Args, Reply};
 use ruma::api::client::session::refresh_token::v3::{Request, Response};
 
+use super::auth::locked;
+
 pub(super) async fn post(
     State(accounts): State<Arc<Accounts>>,
     Args(request): Args<Request>,
@@ -23,6 +25,7 @@ pub(super) async fn post(
 fn api_error(error: RefreshError) -> ApiError {
     match error {
         error @ RefreshError::Unknown => ApiError::unknown_token(error.to_string(), false),
+        RefreshError::Locked => locked(),
         RefreshError::Failure(failure) => ApiError::internal(failure),
     }
 }

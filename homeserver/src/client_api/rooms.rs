@@ -5,6 +5,7 @@ mod ban;
 mod context;
 mod event;
 mod forget;
+mod hierarchy;
 mod invite;
 mod join;
 mod joined_members;
@@ -13,7 +14,7 @@ mod leave;
 mod members;
 mod messages;
 mod read_markers;
-mod reading;
+pub(super) mod reading;
 mod receipt;
 mod redact;
 mod relations;
@@ -75,6 +76,7 @@ fn reading_routes() -> Router<ClientState> {
     Router::new()
         .ruma_route(context::get)
         .ruma_route(event::get)
+        .ruma_route(hierarchy::get)
         .ruma_route(joined_members::get)
         .ruma_route(members::get)
         .ruma_route(messages::get)
@@ -127,7 +129,7 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
 }
 
 /// Why an event was not sent, for clients.
-fn send_error(error: SendError) -> ApiError {
+pub(super) fn send_error(error: SendError) -> ApiError {
     let message = error.to_string();
     match error {
         SendError::UnknownRoom(_) => ApiError::forbidden(NOT_IN_THE_ROOM),

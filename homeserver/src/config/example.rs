@@ -2,7 +2,7 @@
 
 use super::{
     Database, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push, RateLimits,
-    Registration, Rooms, Rtc, Server, Signing, Turn,
+    Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory,
     section::{OptionDoc, Section},
 };
 
@@ -27,6 +27,8 @@ pub fn example() -> String {
     write_section::<Passwords>(&mut text, "[passwords]");
     write_section::<Rooms>(&mut text, "[rooms]");
     write_section::<Presence>(&mut text, "[presence]");
+    write_section::<UserDirectory>(&mut text, "[user_directory]");
+    write_section::<ServerNotices>(&mut text, "[server_notices]");
     write_section::<RateLimits>(&mut text, "[rate_limits]");
     write_section::<Federation>(&mut text, "[federation]");
     write_section::<Turn>(&mut text, "[turn]");

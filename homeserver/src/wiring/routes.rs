@@ -8,6 +8,7 @@ use hs_http::{
     client_ip::{self, TrustedProxies},
     cors, fallback, request_id,
 };
+use hs_search::Reach;
 use http::header;
 use ipnet::IpNet;
 
@@ -17,6 +18,7 @@ use crate::{
     config::Resource,
     federation_api,
     health::Health,
+    server_notices::ServerNotices,
     telemetry::{Metrics, measure},
 };
 
@@ -35,6 +37,11 @@ impl Apis {
         let facts = ServerFacts {
             public_base_url: foundation.config.server.public_base_url.clone(),
             default_room_version: foundation.config.rooms.default_version.clone(),
+            directory_reach: if foundation.config.user_directory.search_all_users {
+                Reach::Everybody
+            } else {
+                Reach::Neighbours
+            },
         };
         let calls = CallFacts { turn: foundation.config.turn.clone(), rtc: foundation.config.rtc.clone() };
         let client = ClientState {
@@ -47,6 +54,12 @@ impl Apis {
             e2ee: services.e2ee.clone(),
             sync: services.sync.clone(),
             filters: FilterCache::default(),
+            search: services.search.clone(),
+            server_notices: ServerNotices::new(
+                services.accounts.clone(),
+                services.actions.clone(),
+                foundation.config.server_notices.clone(),
+            ),
             facts: Arc::new(facts),
             calls: Arc::new(calls),
         };

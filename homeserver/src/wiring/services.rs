@@ -9,6 +9,7 @@ use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions};
 use hs_model::clock::{Clock, SystemClock};
 use hs_push::Push;
 use hs_rooms::{RoomActions, Rooms, RoomsOptions};
+use hs_search::Search;
 use hs_storage::{append::appender, ephemeral::ephemeral_writer};
 use hs_sync::{Sync, SyncOptions};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -28,6 +29,7 @@ pub(super) struct Services {
     pub(super) ephemeral: Ephemeral,
     pub(super) e2ee: E2ee,
     pub(super) sync: Arc<Sync>,
+    pub(super) search: Search,
 }
 
 impl Services {
@@ -61,6 +63,7 @@ impl Services {
         store.tail().register(sync.start());
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
         errands::start(&foundation.tasks, store, &actions);
+        let search = search(foundation, &replica);
         super::follow_log(foundation);
         replicas::start(&foundation.tasks, store, replica).await.context("cannot look for other replicas")?;
 
@@ -74,8 +77,17 @@ impl Services {
             let room_limits = room_limits.clone();
             move |config| room_limits.set_rates(&config.rate_limits)
         });
-        let services =
-            Self { accounts, rooms, actions, room_limits, push, ephemeral, e2ee, sync: Arc::new(sync) };
+        let services = Self {
+            accounts,
+            rooms,
+            actions,
+            room_limits,
+            push,
+            ephemeral,
+            e2ee,
+            sync: Arc::new(sync),
+            search,
+        };
         services.report_figures(foundation);
         Ok(services)
     }
@@ -121,6 +133,18 @@ fn ephemeral(foundation: &Foundation, clock: Arc<dyn Clock>, replica: &str) -> E
     let presence = PresenceOptions { is_enabled: foundation.config.presence.enabled };
     let options = EphemeralOptions { replica: replica.into(), presence };
     Ephemeral::new(foundation.store.clone(), writer, clock, options)
+}
+
+/// The index, which registers with the log and follows it.
+fn search(foundation: &Foundation, replica: &str) -> Search {
+    let search = Search::new(foundation.store.clone(), replica.to_owned());
+    foundation.store.tail().register(search.applier());
+    let worker = search.clone();
+    foundation.tasks.supervise("search index", move || {
+        let worker = worker.clone();
+        async move { worker.run().await }
+    });
+    search
 }
 
 fn supervise_ephemeral(foundation: &Foundation, ephemeral: &Ephemeral) {

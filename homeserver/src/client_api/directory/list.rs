@@ -48,6 +48,7 @@ pub(super) async fn put(
     PathArgs(room_id): PathArgs<OwnedRoomId>,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Reply<set_room_visibility::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.writes.check(session.user)?;
     let is_listed = match body.visibility {
         Visibility::Public => true,

@@ -29,6 +29,7 @@ pub(super) async fn put(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<create_alias::v3::Request>,
 ) -> Result<Reply<create_alias::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.writes.check(session.user)?;
     let made = actions.create_alias(&request.room_alias, &request.room_id, &Sender::from(&session)).await;
     made.map_err(alias_error)?;
@@ -42,6 +43,7 @@ pub(super) async fn delete(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<delete_alias::v3::Request>,
 ) -> Result<Reply<delete_alias::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.writes.check(session.user)?;
     actions.delete_alias(&request.room_alias, &asker(&session)).await.map_err(alias_error)?;
     Ok(Reply(delete_alias::v3::Response::new()))

@@ -18,6 +18,7 @@ pub(super) async fn post(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<ban_user::v3::Request>,
 ) -> Result<Reply<ban_user::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.writes.check(session.user)?;
     let options = MembershipOptions { target: &request.user_id, reason: request.reason.as_deref() };
     let done = actions.ban(&request.room_id, &Sender::from(&session), options).await;

@@ -18,6 +18,7 @@ pub(super) async fn post(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<Request>,
 ) -> Result<Reply<Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.invites.check(session.user)?;
     let InvitationRecipient::UserId(invite) = request.recipient else {
         return Err(third_party_invites_refused());

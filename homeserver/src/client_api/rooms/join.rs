@@ -18,6 +18,7 @@ pub(super) async fn post(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<join_room_by_id::v3::Request>,
 ) -> Result<Reply<join_room_by_id::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     let room = (&*request.room_id).into();
     let joined = actions.join(room, &Sender::from(&session), request.reason.as_deref()).await;

@@ -21,7 +21,7 @@ use crate::client_api::auth::Session;
 pub(super) const DEFAULT_LIMIT: usize = 20;
 
 /// Who looks at events.
-pub(super) fn viewer(session: &Session) -> Viewer<'_> {
+pub(in crate::client_api) fn viewer(session: &Session) -> Viewer<'_> {
     Viewer {
         user: session.user,
         user_id: &session.user_id,

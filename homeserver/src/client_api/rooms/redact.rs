@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use hs_accounts::Standing;
 use hs_http::{ApiError, Args, Reply};
 use hs_rooms::{RoomActions, Sender, intent::redaction_transaction, send::Redaction};
 use ruma::api::client::redact::redact_event;
 
-use super::send_error;
+use super::{send::may_redact_suspended, send_error};
 use crate::client_api::{auth::Session, limits::RoomLimits};
 
 pub(super) async fn put(
@@ -18,6 +19,9 @@ pub(super) async fn put(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<redact_event::v3::Request>,
 ) -> Result<Reply<redact_event::v3::Response>, ApiError> {
+    if session.standing != Standing::Free {
+        may_redact_suspended(&session, &actions, &request.event_id).await?;
+    }
     limits.messages.check(session.user)?;
     let redaction = Redaction { redacts: request.event_id, reason: request.reason };
     let transaction = redaction_transaction(session.device, &request.txn_id);

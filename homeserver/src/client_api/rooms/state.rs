@@ -39,6 +39,7 @@ pub(super) async fn put(
     State(limits): State<Arc<RoomLimits>>,
     Args(request): Args<send_state_event::v3::Request>,
 ) -> Result<Reply<send_state_event::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.messages.check(session.user)?;
     let content = Box::<str>::from(request.body.into_json());
     let intent = Intent::state(request.event_type.to_string(), request.state_key, content);

@@ -33,6 +33,7 @@ pub(super) async fn post(
     PathArgs(room_id): PathArgs<OwnedRoomId>,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<Reply<upgrade_room::v3::Response>, ApiError> {
+    session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     let version = room_version(&body.new_version)?;
     let upgrade = Upgrade { version, additional_creators: body.additional_creators.unwrap_or_default() };
