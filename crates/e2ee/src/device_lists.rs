@@ -61,11 +61,11 @@ impl E2ee {
         }
         let recent = {
             let state = self.inner.state.lock();
-            state.changes.between(after, up_to).map(|changes| from_recent(user, changes, is_joined))
+            state.changes.between(after, up_to).map(|changes| recent_candidates(user, changes, is_joined))
         };
         let mut candidates = match recent {
             Some(candidates) => candidates,
-            None => self.from_database(user, after, up_to).await?,
+            None => self.stored_candidates(user, after, up_to).await?,
         };
         if candidates.is_empty() {
             return Ok(DeviceLists::default());
@@ -77,7 +77,7 @@ impl E2ee {
         self.named(lists).await
     }
 
-    async fn from_database(
+    async fn stored_candidates(
         &self,
         user: UserNid,
         after: Position,
@@ -135,7 +135,7 @@ impl Candidates {
     }
 }
 
-fn from_recent(
+fn recent_candidates(
     user: UserNid,
     changes: impl Iterator<Item = Change> + Clone,
     is_joined: impl Fn(RoomNid) -> bool,

@@ -98,7 +98,7 @@ impl E2ee {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(%error, event_id = %event.event_id, "could not look up a member")
+                    tracing::error!(%error, event_id = %event.event_id, "could not look up a member");
                 }
             }
         }

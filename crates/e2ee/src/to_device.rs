@@ -95,7 +95,7 @@ impl E2ee {
             .filter(|user_id| self.is_local(user_id))
             .map(ToString::to_string)
             .collect();
-        let devices = if local.is_empty() { Vec::new() } else { txn.list_devices_of_users(&local).await? };
+        let devices = if local.is_empty() { Vec::new() } else { txn.lock_devices_of_users(&local).await? };
         let messages: Vec<NewToDeviceMessage<'_>> = devices
             .iter()
             .filter_map(|device| {

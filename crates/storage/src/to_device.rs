@@ -87,9 +87,13 @@ impl Reader {
             })
             .collect())
     }
+}
 
-    /// The devices that users (by id) have, with user number, user id and device id.
-    pub async fn list_devices_of_users(
+impl Txn {
+    /// The devices that users (by id) have. None of them can be deleted before the end of the transaction.
+    ///
+    /// To be called before positions are taken: who deletes a device takes a position after locking it.
+    pub async fn lock_devices_of_users(
         &mut self,
         user_ids: &[String],
     ) -> Result<Vec<crate::one_time_keys::NamedDevice>> {
@@ -97,7 +101,8 @@ impl Reader {
             "SELECT d.user_nid, u.user_id, d.device_nid, d.device_id
              FROM users u JOIN devices d USING (user_nid)
              WHERE u.user_id = ANY($1)
-             ORDER BY d.device_nid",
+             ORDER BY d.device_nid
+             FOR KEY SHARE OF d",
             user_ids
         )
         .fetch_all(self.conn())
@@ -112,9 +117,7 @@ impl Reader {
             })
             .collect())
     }
-}
 
-impl Txn {
     /// Notes that a request is carried out with this transaction. `false` when it was before.
     pub async fn insert_to_device_transaction(
         &mut self,
@@ -133,8 +136,7 @@ impl Txn {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Puts messages into the inboxes of devices, at most one for each; devices that are gone meanwhile get none. Takes
-    /// positions: call it last.
+    /// Puts messages into the inboxes of devices, at most one for each, which must be locked. Takes positions: call it last.
     pub async fn insert_to_device(
         &mut self,
         origin: ToDeviceOrigin<'_>,

@@ -80,7 +80,7 @@ async fn messages_cross_replicas() {
     let mut syncer = bob.syncer().await;
     let before = syncer.since.clone();
     for number in 0..5 {
-        let (_, answer) = tokio::join!(
+        let ((), answer) = tokio::join!(
             send(&alice, &bob, "*", json!({"n": number})),
             syncer.until("the message", |answer| !messages(answer).is_empty())
         );

@@ -15,7 +15,7 @@ async fn message_arrives() {
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);
     let mut syncer = bob.syncer().await;
     let content = json!({"text": "hello \u{0} there", "number": 1});
-    let (_, answer) = tokio::join!(
+    let ((), answer) = tokio::join!(
         send(&alice, &bob, &bob.device_id, content.clone()),
         syncer.until("the message", |answer| !messages(answer).is_empty())
     );
