@@ -3,6 +3,7 @@
 mod configs;
 mod connections;
 mod dialects;
+mod encryption;
 mod extensions;
 mod hostile;
 mod lists;

@@ -73,6 +73,8 @@ struct Feed {
     rooms: HashMap<RoomNid, Position>,
     /// When account data, global or of a room, last changed.
     account_data: Position,
+    /// When anything but presence last changed.
+    lasting: Position,
     /// When a subscription to a thread last changed.
     threads: Position,
     /// When the presence of somebody near last changed.
@@ -126,7 +128,7 @@ impl Feeds {
     pub(crate) fn has_lasting_news(&self, user: UserNid, after: Position) -> bool {
         let state = self.state.lock();
         let Some(feed) = state.feeds.get(&user) else { return true };
-        feed.account_data.max(feed.threads) > after || feed.rooms.values().any(|changed| *changed > after)
+        feed.lasting > after
     }
 
     /// Begins where the log stands: must be called once, before the log is followed.
@@ -229,6 +231,7 @@ impl State {
             stays: Arc::new(stays),
             rooms: HashMap::new(),
             account_data: Position::START,
+            lasting: self.position,
             threads: Position::START,
             presence: Position::START,
             latest: watch::Sender::new(self.position),
@@ -356,7 +359,7 @@ impl State {
         for user in concerned {
             if let Some(feed) = self.feeds.get_mut(&user) {
                 feed.presence = position;
-                feed.note(None, position);
+                feed.latest.send_replace(position);
             }
         }
     }
@@ -367,6 +370,7 @@ impl Feed {
         if let Some(room) = room {
             self.rooms.insert(room, position);
         }
+        self.lasting = position;
         self.latest.send_replace(position);
     }
 }

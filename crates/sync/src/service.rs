@@ -168,6 +168,12 @@ impl Sync {
             })?;
         }
         let connection = sliding::open(inner, request).await?.ok_or(SlidingError::UnknownPos)?;
+        if let Some(since) = request.extensions.to_device.and_then(|wanted| wanted.since)
+            && self.catch_up(since).await.is_ok()
+        {
+            let device = LocalDevice { user: request.user, device: request.device };
+            Box::pin(inner.e2ee.confirm_to_device(device, since)).await?;
+        }
         let deadline = Instant::now() + request.timeout.min(inner.options.max_timeout);
         loop {
             let (answer, mut position, mut news) = Box::pin(self.look_sliding(request, &connection)).await?;

@@ -51,7 +51,7 @@ use self::{
 };
 pub use self::{
     config::{RoomConfig, StatePattern, StateRule},
-    request::{Dialect, Extensions, Filters, List, Request, RoomScope},
+    request::{Dialect, Extensions, Filters, List, Request, RoomScope, ToDevice},
     response::Response,
 };
 pub(crate) use self::{

@@ -10,10 +10,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::extract::State;
 use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, JsonBody, JsonReply, QueryArgs};
+use hs_model::stream::StreamToken;
 use hs_storage::presence::Presence;
 use hs_sync::{
     SlidingError, Sync,
-    sliding::{Dialect, Extensions, List, Request, Response, RoomConfig, RoomScope, StatePattern},
+    sliding::{Dialect, Extensions, List, Request, Response, RoomConfig, RoomScope, StatePattern, ToDevice},
 };
 use http::StatusCode;
 use ruma::{OwnedRoomId, RoomId};
@@ -40,6 +41,9 @@ const MAX_RANGES: usize = 100;
 /// How many things an extension tells of at once, without a wish and at most.
 const DEFAULT_EXTENSION_LIMIT: u64 = 100;
 const MAX_EXTENSION_LIMIT: u64 = 1000;
+
+/// How many messages to the device a response holds at most, as the specification recommends.
+const MAX_MESSAGES: u64 = 100;
 
 /// What stands in the query of the unstable dialect.
 #[derive(Debug, Deserialize)]
@@ -140,7 +144,7 @@ async fn answer(
         timeout: Duration::from_millis(asked.timeout_ms.unwrap_or(0)),
         lists: asked.lists,
         subscriptions: asked.subscriptions,
-        extensions: asked.extensions.read(),
+        extensions: asked.extensions.read()?,
     };
     // The user counts as connected until the answer is ready.
     let _connected = ephemeral.syncing(session.user, &session.user_id, session.device, presence);
@@ -195,6 +199,10 @@ fn can_match(pattern: &StatePattern) -> bool {
 #[derive(Debug, Default, Deserialize)]
 struct ExtensionsBody {
     #[serde(default)]
+    to_device: Option<ToDeviceExtension>,
+    #[serde(default)]
+    e2ee: Option<Switch>,
+    #[serde(default)]
     account_data: Option<ScopedExtension>,
     #[serde(default)]
     receipts: Option<ScopedExtension>,
@@ -202,6 +210,33 @@ struct ExtensionsBody {
     typing: Option<ScopedExtension>,
     #[serde(default, rename = "io.element.msc4308.thread_subscriptions")]
     thread_subscriptions: Option<LimitedExtension>,
+}
+
+/// An extension that is on or off.
+#[derive(Debug, Deserialize)]
+struct Switch {
+    enabled: Option<bool>,
+}
+
+/// Messages to the device.
+#[derive(Debug, Deserialize)]
+struct ToDeviceExtension {
+    enabled: Option<bool>,
+    limit: Option<u64>,
+    since: Option<String>,
+}
+
+impl ToDeviceExtension {
+    /// What is wanted, when the extension is.
+    fn read(self) -> Result<Option<ToDevice>, ApiError> {
+        if self.enabled != Some(true) {
+            return Ok(None);
+        }
+        let since = self.since.as_deref().map(str::parse::<StreamToken>).transpose();
+        let since = since.map_err(|error| ApiError::invalid_param(format!("to_device.since: {error}")))?;
+        let limit = self.limit.unwrap_or(MAX_MESSAGES).clamp(1, MAX_MESSAGES) as usize;
+        Ok(Some(ToDevice { since: since.map(|token| token.0), limit }))
+    }
 }
 
 /// An extension that tells of a number of things at most.
@@ -228,13 +263,15 @@ struct ScopedExtension {
 }
 
 impl ExtensionsBody {
-    fn read(self) -> Extensions {
-        Extensions {
+    fn read(self) -> Result<Extensions, ApiError> {
+        Ok(Extensions {
+            to_device: self.to_device.map(ToDeviceExtension::read).transpose()?.flatten(),
+            e2ee: self.e2ee.is_some_and(|switch| switch.enabled == Some(true)),
             account_data: self.account_data.and_then(ScopedExtension::read),
             receipts: self.receipts.and_then(ScopedExtension::read),
             typing: self.typing.and_then(ScopedExtension::read),
             thread_subscriptions: self.thread_subscriptions.and_then(LimitedExtension::read),
-        }
+        })
     }
 }
 

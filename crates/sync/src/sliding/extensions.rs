@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use hs_e2ee::{DeviceLists, LocalDevice};
 use hs_ephemeral::events::{receipt_events, typing_event};
 use hs_model::{
     ids::RoomNid,
+    membership::Membership,
     stream::{Position, StreamToken},
 };
 use hs_storage::StorageError;
@@ -13,8 +15,11 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use super::{
     Context,
     lists::{Reason, Selection},
-    request::{Extensions, RoomScope},
-    response::{AccountData, ByRoom, ExtensionResults, Subscribed, ThreadSubscriptions, Unsubscribed},
+    request::{Extensions, RoomScope, ToDevice},
+    response::{
+        AccountData, ByRoom, E2eeResult, ExtensionResults, Subscribed, ThreadSubscriptions, ToDeviceResult,
+        Unsubscribed,
+    },
     room::Built,
 };
 use crate::v3::account_data;
@@ -55,6 +60,12 @@ pub(super) async fn build(
     }
     if let Some(scope) = &extensions.typing {
         results.typing = typing(context, rooms(scope, TYPING)).await?;
+    }
+    if let Some(wanted) = extensions.to_device {
+        results.to_device = Some(to_device(context, wanted).await?);
+    }
+    if extensions.e2ee {
+        results.e2ee = Some(e2ee(context).await?);
     }
     if let Some(limit) = extensions.thread_subscriptions {
         results.thread_subscriptions = thread_subscriptions(context, limit).await?;
@@ -254,4 +265,36 @@ async fn thread_subscriptions(
         }
     }
     Ok(Some(result))
+}
+
+/// Messages that the device has not confirmed: the token beside them does so at the next request.
+async fn to_device(context: &Context<'_>, wanted: ToDevice) -> Result<ToDeviceResult, StorageError> {
+    // A token from the future tells of a database that was set back: everything there is may be new.
+    let after = wanted.since.filter(|since| *since <= context.until).unwrap_or_default();
+    let device = LocalDevice { user: context.request.user, device: context.request.device };
+    let batch = context.inner.e2ee.to_device(device, after, context.until, wanted.limit).await?;
+    Ok(ToDeviceResult { next_batch: StreamToken(batch.up_to).to_string(), events: batch.events })
+}
+
+/// Whose devices have changed, and which keys the device has left.
+async fn e2ee(context: &Context<'_>) -> Result<E2eeResult, StorageError> {
+    let e2ee = &context.inner.e2ee;
+    let request = context.request;
+    let device = LocalDevice { user: request.user, device: request.device };
+    let device_lists = if request.pos.is_none() {
+        DeviceLists::default()
+    } else {
+        let is_joined =
+            |room| context.stays.get(&room).is_some_and(|stay| stay.membership == Membership::Join);
+        e2ee.device_lists(request.user, is_joined, context.since, context.until).await?
+    };
+    let supply = e2ee.key_supply(device).await?;
+    let mut device_one_time_keys_count = supply.one_time_keys.clone();
+    // Clients that see the algorithm missing do not all take it for zero.
+    device_one_time_keys_count.entry("signed_curve25519".to_owned()).or_default();
+    Ok(E2eeResult {
+        device_lists,
+        device_one_time_keys_count,
+        device_unused_fallback_key_types: supply.unused_fallback_types.clone(),
+    })
 }

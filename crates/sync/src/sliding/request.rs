@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hs_model::{
     ids::{DeviceNid, UserNid},
-    stream::ConnectionToken,
+    stream::{ConnectionToken, Position},
 };
 use ruma::{OwnedRoomId, OwnedUserId};
 
@@ -87,6 +87,10 @@ pub struct Extensions {
     pub receipts: Option<RoomScope>,
     /// Typing.
     pub typing: Option<RoomScope>,
+    /// Messages to the device.
+    pub to_device: Option<ToDevice>,
+    /// Device lists and what is left of the device's keys.
+    pub e2ee: bool,
     /// Subscriptions to threads, and how many at most.
     pub thread_subscriptions: Option<usize>,
 }
@@ -98,4 +102,13 @@ pub struct RoomScope {
     pub lists: Option<Vec<String>>,
     /// These subscriptions; `None` for all of them.
     pub rooms: Option<Vec<OwnedRoomId>>,
+}
+
+/// Which messages to the device are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct ToDevice {
+    /// Those up to here have arrived; `None` for all.
+    pub since: Option<Position>,
+    /// How many at most.
+    pub limit: usize,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hs_e2ee::DeviceLists;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -94,6 +95,10 @@ pub(super) struct Hero {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ExtensionResults {
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) to_device: Option<ToDeviceResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) e2ee: Option<E2eeResult>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) account_data: Option<AccountData>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) receipts: Option<ByRoom>,
@@ -104,12 +109,31 @@ pub(super) struct ExtensionResults {
 }
 
 impl ExtensionResults {
+    /// Whether there is nothing to wake a client for.
     pub(super) fn is_empty(&self) -> bool {
-        self.account_data.is_none()
+        self.to_device.as_ref().is_none_or(|messages| messages.events.is_empty())
+            && self.e2ee.as_ref().is_none_or(|e2ee| e2ee.device_lists.is_empty())
+            && self.account_data.is_none()
             && self.receipts.is_none()
             && self.typing.is_none()
             && self.thread_subscriptions.is_none()
     }
+}
+
+/// Messages to the device.
+#[derive(Debug, Serialize)]
+pub(super) struct ToDeviceResult {
+    pub(super) next_batch: String,
+    pub(super) events: Vec<Box<RawValue>>,
+}
+
+/// What end-to-end encryption needs.
+#[derive(Debug, Serialize)]
+pub(super) struct E2eeResult {
+    #[serde(skip_serializing_if = "DeviceLists::is_empty")]
+    pub(super) device_lists: DeviceLists,
+    pub(super) device_one_time_keys_count: BTreeMap<String, i64>,
+    pub(super) device_unused_fallback_key_types: Vec<String>,
 }
 
 #[derive(Debug, Default, Serialize)]
