@@ -230,6 +230,9 @@ impl Worker {
         let event = self.store.find_events(&[push.event]).await?.remove(&push.event);
         let Some(event) = event.filter(|event| event.redacted_by.is_none()) else { return Ok(None) };
         let joined = JoinedRoom { room: room.nid, room_id: &room.room_id };
+        if self.push.ignores(pusher.user, event.sender_nid).await? {
+            return Ok(None);
+        }
         if self.push.has_read(pusher.user, joined, push.event).await? {
             return Ok(None);
         }

@@ -19,6 +19,7 @@
 mod attention;
 mod audience;
 mod evaluate;
+mod ignored;
 mod notifications;
 mod personal;
 mod pushers;

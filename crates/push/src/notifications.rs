@@ -67,8 +67,12 @@ impl Push {
         Ok(messages + invites as u64)
     }
 
-    /// What a user was notified of, the newest first.
-    pub async fn notifications(&self, user: UserNid, page: Page) -> Result<Vec<Notification>, StorageError> {
+    /// What a user was notified of, the newest first, and where to go on when there may be more.
+    pub async fn notifications(
+        &self,
+        user: UserNid,
+        page: Page,
+    ) -> Result<(Vec<Notification>, Option<Position>), StorageError> {
         let (ids, _) = self.joined_rooms(user).await?;
         let joined: Vec<_> = ids.iter().map(|(room, room_id)| JoinedRoom { room: *room, room_id }).collect();
         let receipts = self.read_receipts(user, &joined).await?;
@@ -95,8 +99,12 @@ impl Push {
         };
         let nids: Vec<EventNid> = rows.iter().map(|row| row.event).collect();
         let events = reader.find_events(&nids).await?;
-        Ok(rows
+        drop(reader);
+        let ignored = self.inner.ignored.find(&self.inner.store, user).await?;
+        let next = rows.last().filter(|_| rows.len() == page.limit).map(|row| row.position);
+        let notifications = rows
             .into_iter()
+            .filter(|row| events.get(&row.event).is_some_and(|event| !ignored.contains(&event.sender_nid)))
             .filter_map(|row| {
                 let receipts: &Arc<_> = receipts.get(&row.room)?;
                 let thread =
@@ -111,7 +119,8 @@ impl Push {
                     is_read: row.position <= read_up_to,
                 })
             })
-            .collect())
+            .collect();
+        Ok((notifications, next))
     }
 
     /// Whether a user has read an event.

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::{
     audience::Audiences,
+    ignored::IgnoredCache,
     personal::{RulesCache, anybody},
     tally::Tallies,
     unread::ReceiptCache,
@@ -37,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) audiences: Audiences,
     pub(crate) tallies: Tallies,
     pub(crate) receipts: ReceiptCache,
+    pub(crate) ignored: IgnoredCache,
     /// Tells whoever sends that a pusher was set here.
     pub(crate) pushers_changed: Notify,
 }
@@ -54,6 +56,7 @@ impl Push {
                 audiences: Audiences::new(),
                 tallies: Tallies::new(),
                 receipts: ReceiptCache::new(),
+                ignored: IgnoredCache::new(),
                 pushers_changed: Notify::new(),
             }),
         }
@@ -109,6 +112,7 @@ impl Push {
             (LogKind::AccountData, Some(user)) if entry.subject == Some(PUSH_RULES) => {
                 self.rules_changed(user)
             }
+            (LogKind::AccountData, Some(user)) if entry.room.is_none() => inner.ignored.forget(user),
             (LogKind::Profile, Some(user)) if inner.rules.looks_for_name(user) => self.rules_changed(user),
             _ => {}
         }

@@ -80,7 +80,8 @@ impl Events {
                 }
                 continue;
             }
-            if entry.position <= reading.receipts.of_thread(thread) {
+            if entry.position <= reading.receipts.of_thread(thread) || reading.ignored.contains(&entry.sender)
+            {
                 continue;
             }
             let individual = own.and_then(|own| own.get(&entry.position));

@@ -3,7 +3,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications>
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -120,6 +120,7 @@ impl Receipts {
 pub(crate) struct Reading<'a> {
     pub(crate) user: UserNid,
     pub(crate) receipts: &'a Receipts,
+    pub(crate) ignored: &'a HashSet<UserNid>,
     pub(crate) is_quiet: bool,
 }
 
@@ -152,13 +153,14 @@ impl Push {
     ) -> Result<HashMap<RoomNid, Unread>, StorageError> {
         let receipts = self.read_receipts(user, rooms).await?;
         let personal = self.inner.rules.find(&self.inner.store, &[user]).await?.remove(&user);
-        let personal = personal.as_deref();
+        let ignored = self.inner.ignored.find(&self.inner.store, user).await?;
+        let own = Own { user, personal: personal.as_deref(), ignored: &ignored };
         let mut unread = HashMap::with_capacity(rooms.len());
         let mut unknown = Vec::new();
         for room in rooms {
             match self.inner.tallies.get(room.room) {
                 Some(tally) => {
-                    let count = tally.count(&reading(user, room, &receipts[&room.room], personal), until);
+                    let count = tally.count(&own.reading(room, &receipts[&room.room]), until);
                     unread.insert(room.room, count);
                 }
                 None => unknown.push(*room),
@@ -167,20 +169,14 @@ impl Push {
         if unknown.len() <= MAX_ROOMS_AT_ONCE {
             for room in unknown {
                 let tally = self.inner.tallies.load(&self.inner.store, room.room).await?;
-                unread.insert(
-                    room.room,
-                    tally.count(&reading(user, &room, &receipts[&room.room], personal), until),
-                );
+                unread.insert(room.room, tally.count(&own.reading(&room, &receipts[&room.room]), until));
             }
             return Ok(unread);
         }
         let mut events = self.read_unread(user, &unknown, &receipts).await?;
         for room in unknown {
             let events = events.remove(&room.room).unwrap_or_default();
-            unread.insert(
-                room.room,
-                events.count(&reading(user, &room, &receipts[&room.room], personal), until),
-            );
+            unread.insert(room.room, events.count(&own.reading(&room, &receipts[&room.room]), until));
         }
         Ok(unread)
     }
@@ -241,12 +237,16 @@ impl Push {
     }
 }
 
-fn reading<'a>(
+/// What holds for a user in all rooms.
+struct Own<'a> {
     user: UserNid,
-    room: &JoinedRoom<'_>,
-    receipts: &'a Receipts,
-    personal: Option<&PersonalRules>,
-) -> Reading<'a> {
-    let is_quiet = personal.is_some_and(|rules| rules.is_quiet_in(room.room_id));
-    Reading { user, receipts, is_quiet }
+    personal: Option<&'a PersonalRules>,
+    ignored: &'a HashSet<UserNid>,
+}
+
+impl Own<'_> {
+    fn reading<'a>(&'a self, room: &JoinedRoom<'_>, receipts: &'a Receipts) -> Reading<'a> {
+        let is_quiet = self.personal.is_some_and(|rules| rules.is_quiet_in(room.room_id));
+        Reading { user: self.user, receipts, ignored: self.ignored, is_quiet }
+    }
 }

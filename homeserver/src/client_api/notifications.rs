@@ -64,9 +64,8 @@ pub(super) async fn get(
     };
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
     let page = Page { before, limit, only_highlights: query.only.as_deref() == Some("highlight") };
-    let found = push.notifications(session.user, page).await.map_err(ApiError::internal)?;
-    let last = found.last().filter(|_| found.len() == limit);
-    let next_token = last.map(|last| StreamToken(last.position).to_string());
+    let (found, next) = push.notifications(session.user, page).await.map_err(ApiError::internal)?;
+    let next_token = next.map(|position| StreamToken(position).to_string());
     let notifications = render(&session, &rooms, found).await.map_err(ApiError::internal)?;
     Ok(JsonReply(Response { next_token, notifications }))
 }

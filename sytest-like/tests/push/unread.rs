@@ -303,6 +303,23 @@ async fn conditions_are_checked() {
     }
 }
 
+/// What ignored users say does not count.
+/// spec: client-server-api/#ignoring-users
+/// covers: PUT /_matrix/client/v3/user/{userId}/account_data/{type}
+/// covers: GET /_matrix/client/v3/notifications
+#[tokio::test]
+async fn ignored_users_do_not_count() {
+    let Scene { alice, bob, carol, room } = Scene::new(&Server::shared().await).await;
+    let list = path!("/v3/user/{}/account_data/m.ignored_user_list", bob.id);
+    bob.put(&list, json!({"ignored_users": {&carol.id: {}, "nonsense": 1}})).await.expect_ok();
+    carol.send_text(&room, "not heard").await;
+    alice.send_text(&room, "heard").await;
+    assert_eq!(now(&bob, &room).await, (1, 0));
+    assert_eq!(bob.get("/v3/notifications").await.expect_ok().array("notifications").len(), 1);
+    bob.put(&list, json!({"ignored_users": {}})).await.expect_ok();
+    assert_eq!(now(&bob, &room).await, (2, 0));
+}
+
 /// Counts survive a restart, and a crash.
 /// spec: client-server-api/#receiving-notifications
 /// covers: GET /_matrix/client/v3/sync
