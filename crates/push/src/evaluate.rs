@@ -5,7 +5,7 @@
 //! here grows with the number of members.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -95,7 +95,7 @@ impl Push {
         let named = self.named(occasion, record).await?;
         let users: Vec<UserNid> = named.iter().map(|(user, _)| *user).collect();
         let personal =
-            if users.is_empty() { Default::default() } else { self.inner.rules.find(store, &users).await? };
+            if users.is_empty() { HashMap::new() } else { self.inner.rules.find(store, &users).await? };
         for (user, user_id) in &named {
             match personal.get(user) {
                 Some(own) => {

@@ -169,7 +169,7 @@ impl Tallies {
     pub(crate) async fn load(&self, store: &Store, room: RoomNid) -> Result<Arc<Tally>, StorageError> {
         // It follows the log from here on, so nothing is missing between what is read and what is applied.
         let tally = self.rooms.get_with(room, Arc::default);
-        let _loading = tally.loading.lock().await;
+        let loading = tally.loading.lock().await;
         if !tally.state.lock().is_loaded {
             let mut reader = store.reader().await?;
             let rows = reader.list_notices(&[(room, Position::START)], MAX_EVENTS as i64).await?;
@@ -177,7 +177,7 @@ impl Tallies {
             let individuals = reader.list_individual_notices(&[(room, after)], None).await?;
             tally.fill(&rows, &individuals);
         }
-        drop(_loading);
+        drop(loading);
         Ok(tally)
     }
 

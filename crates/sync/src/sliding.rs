@@ -35,6 +35,7 @@ use hs_model::{
     membership::Membership,
     stream::{ConnectionToken, Position},
 };
+use hs_push::JoinedRoom;
 use hs_rooms::{
     client_event::{Format, Viewer},
     people::IgnoredUsers,
@@ -182,12 +183,15 @@ pub(crate) async fn build(
     let selection = lists::select(&context).await?;
     let plans = plan(&context, &selection);
     load_bumps(&context, &plans).await?;
-    let built: Vec<Built> = stream::iter(plans)
+    let mut built: Vec<Built> = stream::iter(plans)
         .map(|plan| room::build(&context, plan))
         .buffered(ROOMS_AT_ONCE)
         .try_filter_map(|built| std::future::ready(Ok(built)))
         .try_collect()
         .await?;
+    if request.dialect == Dialect::Unstable {
+        add_unread(&context, &mut built).await?;
+    }
     let extensions = extensions::build(&context, &selection, &built).await?;
     let state = next_state(&context, &selection, &built);
     let mut rooms = std::collections::BTreeMap::new();
@@ -204,6 +208,25 @@ pub(crate) async fn build(
         answer.state = None;
     }
     Ok(answer)
+}
+
+/// Tells what is unread in the rooms of a response; the merged dialect leaves that to the clients.
+async fn add_unread(context: &Context<'_>, built: &mut [Built]) -> Result<(), StorageError> {
+    let told = built.iter().filter(|built| built.result.is_some() && built.plan.shown == Shown::Joined);
+    let rooms: Vec<_> =
+        told.map(|built| JoinedRoom { room: built.room.nid, room_id: &built.room.room_id }).collect();
+    if rooms.is_empty() {
+        return Ok(());
+    }
+    let unread = context.inner.push.unread(context.request.user, &rooms, context.until).await?;
+    for built in built {
+        if let (Some(result), Some(unread)) = (&mut built.result, unread.get(&built.room.nid)) {
+            let total = unread.total();
+            result.notification_count = Some(total.notification_count);
+            result.highlight_count = Some(total.highlight_count);
+        }
+    }
+    Ok(())
 }
 
 /// The same name of a connection always gives the same number.

@@ -303,6 +303,22 @@ async fn conditions_are_checked() {
     }
 }
 
+/// Sliding sync, as clients speak it today, tells the counts too.
+/// spec: client-server-api/#receiving-notifications
+/// covers: PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
+/// not on synapse: it must be told to offer sliding sync
+#[tokio::test]
+async fn sliding_sync_tells_the_counts() {
+    let Scene { alice, bob, room, .. } = Scene::new(&Server::shared().await).await;
+    alice.send_text(&room, "one").await;
+    let mention = json!({"msgtype": "m.text", "body": "you!", "m.mentions": {"user_ids": [bob.id]}});
+    alice.send(&room, "m.room.message", mention).await;
+    let list = json!({"lists": {"all": {"ranges": [[0, 10]], "timeline_limit": 1, "required_state": []}}});
+    let answer = bob.post("/unstable/org.matrix.simplified_msc3575/sync", list).await.expect_ok();
+    let entry = &answer.json["rooms"][&room];
+    assert_eq!((&entry["notification_count"], &entry["highlight_count"]), (&json!(2), &json!(1)), "{entry}");
+}
+
 /// What ignored users say does not count.
 /// spec: client-server-api/#ignoring-users
 /// covers: PUT /_matrix/client/v3/user/{userId}/account_data/{type}

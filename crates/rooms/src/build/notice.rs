@@ -49,7 +49,7 @@ impl Batch<'_> {
         let before = if self.has_past() { self.room.read().joined_count() } else { 0 };
         self.work.memberships.values().fold(before, |count, change| {
             let is_joined = change.membership == Membership::Join;
-            count.saturating_add_signed(is_joined as isize - self.was_joined(change.user) as isize)
+            count.saturating_add_signed(isize::from(is_joined) - isize::from(self.was_joined(change.user)))
         })
     }
 

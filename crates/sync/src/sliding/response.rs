@@ -46,6 +46,10 @@ pub(super) struct RoomResult {
     pub(super) joined_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) invited_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) notification_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) highlight_count: Option<u64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) required_state: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
