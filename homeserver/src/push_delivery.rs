@@ -195,10 +195,10 @@ impl Worker {
         };
         let waiting = self.store.reader().await?.list_queued_pushes(nid, PUSHES_PER_TURN).await?;
         for push in waiting {
-            if let Some((body, badge)) = self.compose(&pusher, &target, &push).await? {
-                if !self.post(&pusher, &target, &body, badge).await? {
-                    return Ok(nid);
-                }
+            if let Some((body, badge)) = self.compose(&pusher, &target, &push).await?
+                && !self.post(&pusher, &target, &body, badge).await?
+            {
+                return Ok(nid);
             }
             self.strike_off(nid, push.position).await?;
         }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::workspace::Workspace;
 
 /// Each crate with its floor. A crate uses only lower ones; crates on one floor never use each other.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 12] = [
     ("hs-model", 1),
     ("hs-room-rules", 2),
     ("hs-storage", 2),
@@ -16,6 +16,8 @@ const FLOORS: [(&str, u32); 10] = [
     ("hs-accounts", 3),
     ("hs-ephemeral", 3),
     ("hs-push", 3),
+    ("hs-e2ee", 3),
+    ("hs-search", 3),
     ("hs-sync", 4),
     ("homeserver", 5),
 ];

@@ -97,16 +97,13 @@ impl Push {
         let personal =
             if users.is_empty() { HashMap::new() } else { self.inner.rules.find(store, &users).await? };
         for (user, user_id) in &named {
-            match personal.get(user) {
-                Some(own) => {
-                    let verdict = scene.judge(&own.rules, user_id, &own.display_name).await;
-                    let is_quiet = own.is_quiet_in(occasion.room_id);
-                    note(*user, verdict, if is_quiet { Attention::NONE } else { everyone });
-                }
-                None => {
-                    let verdict = scene.judge(&Ruleset::server_default(user_id), user_id, "").await;
-                    note(*user, verdict, everyone);
-                }
+            if let Some(own) = personal.get(user) {
+                let verdict = scene.judge(&own.rules, user_id, &own.display_name).await;
+                let is_quiet = own.is_quiet_in(occasion.room_id);
+                note(*user, verdict, if is_quiet { Attention::NONE } else { everyone });
+            } else {
+                let verdict = scene.judge(&Ruleset::server_default(user_id), user_id, "").await;
+                note(*user, verdict, everyone);
             }
         }
         let mut notice = Notice {

@@ -110,7 +110,7 @@ impl Push {
                 }
             }
             (LogKind::AccountData, Some(user)) if entry.subject == Some(PUSH_RULES) => {
-                self.rules_changed(user)
+                self.rules_changed(user);
             }
             (LogKind::AccountData, Some(user)) if entry.room.is_none() => inner.ignored.forget(user),
             (LogKind::Profile, Some(user)) if inner.rules.looks_for_name(user) => self.rules_changed(user),

@@ -133,8 +133,12 @@ impl Tally {
         let mut state = self.state.lock();
         let newest = rows.last().map_or(Position::START, |row| row.position);
         let mut events = Events::default();
-        rows.iter().for_each(|row| events.add_row(row));
-        individuals.iter().for_each(|row| events.add_individual(row));
+        for row in rows {
+            events.add_row(row);
+        }
+        for row in individuals {
+            events.add_individual(row);
+        }
         // What was applied meanwhile comes after what was read, or is in it already.
         let applied = std::mem::take(&mut state.events);
         events.entries.extend(applied.entries.into_iter().filter(|entry| entry.position > newest));

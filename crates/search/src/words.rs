@@ -180,12 +180,11 @@ fn terms(search: &str) -> Vec<Term> {
         let unwanted = rest.strip_prefix('-').filter(|after| !after.is_empty() && !after.starts_with(' '));
         let (is_unwanted, body) = unwanted.map_or((false, rest), |after| (true, after));
         let quoted = body.strip_prefix('"').and_then(|inner| inner.split_once('"'));
-        let (text, is_quoted, after) = match quoted {
-            Some((inner, after)) => (inner, true, after),
-            None => {
-                let end = body.find(char::is_whitespace).unwrap_or(body.len());
-                (&body[..end], false, &body[end..])
-            }
+        let (text, is_quoted, after) = if let Some((inner, after)) = quoted {
+            (inner, true, after)
+        } else {
+            let end = body.find(char::is_whitespace).unwrap_or(body.len());
+            (&body[..end], false, &body[end..])
         };
         terms.push(Term { text: text.to_owned(), is_quoted, is_unwanted });
         rest = after.trim_start();

@@ -11,7 +11,7 @@ use std::{
 
 use hs_model::{hit_rate::HitCounts, stream::Position};
 use sqlx::{
-    PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -113,7 +113,10 @@ impl Store {
     /// # Errors
     /// [`StorageError::Migration`] when the database knows migrations that this binary does not: a newer Kith wrote it.
     pub async fn migrate(&self) -> Result<()> {
-        MIGRATIONS.run(&self.inner.pool).await.map_err(|error| match error {
+        // While another replica does the same, this one waits for its lock: that is slow, and no trouble.
+        let options = (*self.inner.pool.connect_options()).clone().disable_statement_logging();
+        let mut connection = PgConnection::connect_with(&options).await?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| match error {
             MigrateError::VersionMissing(version) => StorageError::Migration(format!(
                 "the database has the schema of a newer Kith (migration {version} is unknown to this one): start that \
                  version, or restore a backup from before the upgrade"

@@ -127,7 +127,7 @@ async fn huge_ranges_are_served() {
         (json!([[u64::MAX, u64::MAX]]), false),
         (json!([[5, 1]]), false),
         (json!([]), false),
-        (json!([[0, 0], [0, 0], [0, 9007199254740991_u64]]), true),
+        (json!([[0, 0], [0, 0], [0, 9_007_199_254_740_991_u64]]), true),
     ] {
         let mut slider = Slider::listing(&alice, 1, 1);
         slider.body["lists"]["all"]["ranges"] = ranges.clone();

@@ -96,7 +96,7 @@ pub(super) fn has(answer: &Response, id: &str) -> bool {
 
 /// How many rooms are in an answer.
 pub(super) fn count(answer: &Response) -> usize {
-    answer.json["rooms"].as_object().map_or(0, |rooms| rooms.len())
+    answer.json["rooms"].as_object().map_or(0, serde_json::Map::len)
 }
 
 /// The ids of an entry's timeline, in order.

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use hs_sync::sliding::{Filters, List, RoomConfig, StatePattern, StateRule};
 use ruma::OwnedRoomId;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+use serde_json::{Map, Value};
 
 use super::{ExtensionsBody, can_match, timeline_limit};
 
@@ -33,7 +37,14 @@ pub(super) struct ListBody {
 #[derive(Debug, Deserialize)]
 pub(super) struct RoomBody {
     timeline_limit: u64,
+    #[serde(deserialize_with = "object")]
     required_state: RequiredStateBody,
+}
+
+/// Reads an object as what it says. By itself, serde would take an array for a struct as well.
+fn object<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let object = Map::<String, Value>::deserialize(deserializer)?;
+    T::deserialize(Value::Object(object)).map_err(D::Error::custom)
 }
 
 #[derive(Debug, Deserialize)]
