@@ -12,7 +12,7 @@ use hs_rooms::{
     membership::{MembershipError, MembershipOptions},
     send::SendError,
 };
-use hs_storage::StorageError;
+use hs_storage::{StorageError, accounts::AccountRow};
 use ruma::{OwnedEventId, UserId};
 use serde_json::{Map, Value, json};
 
@@ -129,8 +129,8 @@ impl ServerNotices {
         let name = &self.options.localpart;
         let user_id = UserId::parse(format!("@{name}:{}", self.accounts.server_name()))
             .map_err(|_| ServerNoticeError::NoSender)?;
-        let store = self.accounts.store();
-        if store.find_user(&user_id).await?.is_none() {
+        // The user may be known without having an account: another replica may be about to make it.
+        if self.find_account(&user_id).await?.is_none() {
             let new = NewUser {
                 username: name.clone(),
                 displayname: Some(self.options.display_name.clone()),
@@ -143,10 +143,17 @@ impl ServerNotices {
                 Err(_) => return Err(ServerNoticeError::NoSender),
             }
         }
-        let nid = store.find_user(&user_id).await?.ok_or(ServerNoticeError::NoSender)?;
-        let account = store.reader().await?.find_account(nid).await?;
-        account.filter(|account| account.deactivated_at.is_none()).ok_or(ServerNoticeError::NoSender)?;
+        let account = self.find_account(&user_id).await?;
+        let open = account.filter(|(_, account)| account.deactivated_at.is_none());
+        let (nid, _) = open.ok_or(ServerNoticeError::NoSender)?;
         Ok(Sender { nid, user_id })
+    }
+
+    async fn find_account(&self, user_id: &UserId) -> Result<Option<(UserNid, AccountRow)>, StorageError> {
+        let store = self.accounts.store();
+        let Some(user) = store.find_user(user_id).await? else { return Ok(None) };
+        let account = store.reader().await?.find_account(user).await?;
+        Ok(account.map(|account| (user, account)))
     }
 
     /// The room in which the server speaks to a user, made when there is none.

@@ -137,7 +137,7 @@ async function converse(client, other) {
     await client.sendReadReceipt(answer, ReceiptType.Read);
     await client.sendTyping(room.roomId, false, 0);
 
-    const receipt = await until(client, "the other's receipt", () => room.getEventReadUpTo(other) === first && first);
+    const receipt = await until(client, "the other's receipt", () => room.getReadReceiptForUserId(other, true)?.eventId === first && first);
     for (let line = 0; line < LINES; line += 1) {
         await sendText(client, room, `line ${line}`);
     }

@@ -16,7 +16,6 @@ from nio import (
     MessageDirection,
     ReactionEvent,
     ReceiptEvent,
-    RoomCreateEvent,
     RoomMessageText,
     RoomUpgradeEvent,
     TypingNoticeEvent,
@@ -189,7 +188,7 @@ async def converse(client, watcher, other):
     await watcher.until("the goodbye", lambda: watcher.find_text(replacement, "goodbye from js"))
 
     events, replacement_events = await history(client, room_id), await history(client, replacement)
-    creation = next(event for event in replacement_events if isinstance(event, RoomCreateEvent))
+    creation = next(event for event in replacement_events if event.source["type"] == "m.room.create")
     room = client.rooms[room_id]
     return {
         "room": room_id,

@@ -47,8 +47,20 @@ struct Candidates {
 }
 
 impl E2ee {
-    /// What has changed for a user after a position and up to another. `is_joined` says which rooms the user is in: it spares
-    /// asking the database for rooms that are none of theirs, and may say yes for all.
+    /// As [`device_lists`](Self::device_lists), for who does not know which rooms the user is in.
+    pub async fn device_list_changes(
+        &self,
+        user: UserNid,
+        after: Position,
+        up_to: Position,
+    ) -> Result<DeviceLists, StorageError> {
+        let joined = self.inner.store.reader().await?.list_joined_room_nids(user).await?;
+        let joined: HashSet<RoomNid> = joined.into_iter().collect();
+        self.device_lists(user, |room| joined.contains(&room), after, up_to).await
+    }
+
+    /// What has changed for a user after a position and up to another. `is_joined` says which rooms the user is in: of
+    /// others they hear nothing.
     pub async fn device_lists(
         &self,
         user: UserNid,

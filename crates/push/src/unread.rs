@@ -144,7 +144,7 @@ impl ReceiptCache {
 impl Push {
     /// What a user has not read in rooms that they are in, as of a position that has been applied.
     ///
-    /// Counts end at [`MAX_EVENTS`] events in a room: beyond it, nobody counts.
+    /// Counts end at `MAX_EVENTS` events in a room: beyond it, nobody counts.
     pub async fn unread(
         &self,
         user: UserNid,

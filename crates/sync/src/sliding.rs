@@ -1,6 +1,6 @@
 //! Simplified sliding sync: `POST /_matrix/client/v4/sync` and its unstable dialect.
 //!
-//! Start with [`build`]: it finds the rooms that a request is about (`lists.rs`), decides which of them have news for this
+//! Start with `build`: it finds the rooms that a request is about (`lists.rs`), decides which of them have news for this
 //! connection (`connection.rs` knows what was sent), and makes their parts of the response (`room.rs`) and those of the
 //! extensions.
 //!

@@ -23,7 +23,7 @@ pub(in crate::client_api) async fn get(
 ) -> Result<JsonReply<DeviceLists>, ApiError> {
     let from = token("from", query.from)?;
     let to = token("to", query.to)?;
-    let lists = e2ee.device_lists(session.user, |_| true, from.0, to.0).await;
+    let lists = e2ee.device_list_changes(session.user, from.0, to.0).await;
     lists.map(JsonReply).map_err(ApiError::internal)
 }
 
