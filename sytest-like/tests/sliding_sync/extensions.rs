@@ -42,6 +42,7 @@ async fn global_account_data() {
     let answer = slider.next(0).await;
     let data = extension(&answer, "account_data").expect("account data");
     assert!(types(&data["global"]).contains(&"org.example.a".to_owned()), "{answer}");
+    assert!(types(&data["global"]).contains(&"m.push_rules".to_owned()), "{answer}");
     assert!(extension(&slider.next(0).await, "account_data").is_none());
     let (answer, ()) = tokio::join!(slider.next(30_000), set("org.example.b", 2));
     let data = extension(&answer, "account_data").expect("account data");

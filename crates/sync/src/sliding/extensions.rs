@@ -160,16 +160,19 @@ async fn account_data(context: &Context<'_>, rooms: Rooms) -> Result<Option<Acco
     let rows = reader.list_account_data(context.request.user, first, context.until).await?;
     drop(reader);
     let mut data = AccountData::default();
+    let mut global = Vec::new();
     let mut of_rooms: BTreeMap<RoomNid, Vec<_>> = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         match row.room {
-            None if row.position > global_after => data.global.extend(account_data::event(row)),
+            None if row.position > global_after => global.push(row),
             Some(room) if rooms.after.get(&room).is_some_and(|after| row.position > *after) => {
-                of_rooms.entry(room).or_default().extend(account_data::event(row));
+                of_rooms.entry(room).or_default().extend(account_data::event(&row));
             }
             _ => {}
         }
     }
+    account_data::complete_push_rules(&mut global, &context.request.user_id, rooms.is_new);
+    data.global.extend(global.iter().filter_map(account_data::event));
     for (room, events) in of_rooms {
         if let Some(id) = room_id(context, room).await? {
             data.rooms.insert(id, events);

@@ -6,6 +6,7 @@ use hs_model::{ids::RoomNid, stream::Position};
 use hs_push::RULES_TYPE;
 use hs_rooms::Room;
 use hs_storage::{StorageError, account_data::AccountDataRow};
+use ruma::UserId;
 use serde_json::value::RawValue;
 
 use super::{Batch, Context};
@@ -37,24 +38,9 @@ impl Sections {
     /// The part of the whole account.
     pub(super) fn take_global(&mut self, context: &Context<'_>) -> Batch {
         let wanted = &context.request.filter.account_data;
-        self.complete_push_rules(context);
-        self.take(None, |data_type| filter::allows(wanted, data_type, Some(&context.request.user_id)))
-    }
-
-    /// Everybody has push rules, stored or not, and what is stored may lack predefined ones.
-    fn complete_push_rules(&mut self, context: &Context<'_>) {
         let rows = self.by_room.entry(None).or_default();
-        let user_id = &context.request.user_id;
-        if let Some(row) = rows.iter_mut().find(|row| row.data_type == RULES_TYPE) {
-            row.content = hs_push::client_content(user_id, Some(&row.content));
-        } else if context.is_initial() {
-            rows.push(AccountDataRow {
-                room: None,
-                data_type: RULES_TYPE.to_owned(),
-                content: hs_push::client_content(user_id, None),
-                position: Position::START,
-            });
-        }
+        complete_push_rules(rows, &context.request.user_id, context.is_initial());
+        self.take(None, |data_type| filter::allows(wanted, data_type, Some(&context.request.user_id)))
     }
 
     /// The part of one room.
@@ -78,6 +64,20 @@ pub(super) async fn whole_room(context: &Context<'_>, room: &Room) -> Result<Bat
     let rows = reader.list_account_data(context.request.user, Position::START, context.until).await?;
     let rows = rows.into_iter().filter(|row| row.room == Some(room.nid)).collect();
     Ok(Sections { by_room: HashMap::from([(Some(room.nid), rows)]) }.take_room(context, room))
+}
+
+/// Everybody has push rules, stored or not, and what is stored may lack predefined ones. `rows` are global account data.
+pub(crate) fn complete_push_rules(rows: &mut Vec<AccountDataRow>, user_id: &UserId, is_initial: bool) {
+    if let Some(row) = rows.iter_mut().find(|row| row.data_type == RULES_TYPE) {
+        row.content = hs_push::client_content(user_id, Some(&row.content));
+    } else if is_initial {
+        rows.push(AccountDataRow {
+            room: None,
+            data_type: RULES_TYPE.to_owned(),
+            content: hs_push::client_content(user_id, None),
+            position: Position::START,
+        });
+    }
 }
 
 pub(crate) fn event(row: &AccountDataRow) -> Option<Box<RawValue>> {
