@@ -1,0 +1,7 @@
+//! The server-server API, in both directions: every other Matrix server is a neighbour.
+//!
+//! What this server asks of others goes through one client, which finds them, signs, and keeps away from those that do not
+//! answer. What others ask is answered under `inbound`, after their signature was checked. Rooms know nothing of HTTP: what
+//! they need of other servers are ports, which this crate implements.
+//!
+//! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
