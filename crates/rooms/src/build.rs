@@ -1,14 +1,20 @@
 //! From intents to events: picks the auth events, builds and signs, checks the rules, and notes what is stored beside.
 
 mod checks;
+mod forks;
 mod notice;
+mod receive;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use hs_model::{
     ids::{EventNid, SlotNid, StateGroupNid, UserNid},
     membership::Membership,
     records::{EventRecord, Outcome, TransactionRef},
+    stream::Position,
 };
 use hs_room_rules::{
     auth,
@@ -19,14 +25,21 @@ use hs_room_rules::{
     pdu::Pdu,
     room_version::RoomVersionRulesExt as _,
 };
-use hs_storage::append::{AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup, Relation};
+use hs_storage::{
+    append::{
+        AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup, Relation, StateCorrection,
+    },
+    graph::{GraphNode, RedactionRow},
+};
 use rand::RngExt as _;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
 
 use crate::{
     Intent, Room, Rooms, WriteRequest,
     intent::Sender,
+    receive::Incoming,
     relation::relation_of,
+    resolve::PendingEvent,
     room::{Extremity, Head},
     state_line::StateLine,
     write::WriteError,
@@ -49,6 +62,15 @@ struct Links {
 /// A state slot's name.
 type Slot = (String, String);
 
+/// Something that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request<'a> {
+    /// Events of our own.
+    Write(&'a WriteRequest),
+    /// Events of other servers.
+    Receive(&'a [Incoming]),
+}
+
 /// Events for one room that are written together, each built on the one before.
 pub(crate) struct Batch<'a> {
     rooms: &'a Rooms,
@@ -56,8 +78,14 @@ pub(crate) struct Batch<'a> {
     /// The room's id; that of a room named by its create event is known once that is built.
     room_id: OwnedRoomId,
     version: i64,
+    /// The group of the state that the batch begins with.
+    initial: StateGroupNid,
     /// The state that the batch begins with, as far as its requests need it.
     base: HashMap<Slot, (EventNid, Arc<Pdu>)>,
+    /// Those of the received events that others name as predecessors, and that have been missing.
+    missing: HashSet<String>,
+    /// Redactions that came before what they redact.
+    redactions: Vec<RedactionRow>,
     work: Work,
 }
 
@@ -67,33 +95,43 @@ struct Work {
     line: StateLine,
     extremities: Vec<Extremity>,
     depth: i64,
-    /// State set by the batch.
-    state: HashMap<Slot, (EventNid, Arc<Pdu>)>,
+    /// State set by the batch; `None` where resolution has emptied a slot.
+    state: HashMap<Slot, Option<(EventNid, Arc<Pdu>)>>,
     events: Vec<NewEvent>,
     state_groups: Vec<NewStateGroup>,
     state_changes: HashMap<SlotNid, EventNid>,
     memberships: HashMap<UserNid, MembershipChange>,
+    /// The newest event of the batch for each slot, whatever resolution makes of it.
+    naive: HashMap<SlotNid, EventNid>,
+    /// Whether the current state is not simply what the events say, one after the other.
+    has_forked: bool,
+    /// Where the events that received ones refer to stand.
+    nodes: HashMap<OwnedEventId, GraphNode>,
+    /// State events of the batch.
+    pending: HashMap<EventNid, PendingEvent>,
+    resolutions: HashMap<Vec<StateGroupNid>, StateGroupNid>,
+    former_outliers: Vec<EventNid>,
+    found: Vec<OwnedEventId>,
+    corrections: Vec<StateCorrection>,
+    /// Set once by `settle`, when the batch has forked.
+    final_changes: Option<Vec<(SlotNid, Option<EventNid>)>>,
 }
 
 impl<'a> Batch<'a> {
-    /// Reads the state that the requests need. `None` when the room has moved on while it was read.
+    /// Reads what the requests need. `None` when the room has moved on while it was read.
     pub(crate) async fn prepare(
         rooms: &'a Rooms,
         room: &'a Room,
-        requests: impl Iterator<Item = &WriteRequest>,
+        requests: impl Iterator<Item = Request<'_>> + Clone,
     ) -> Result<Option<Batch<'a>>, WriteError> {
         let (head, slots) = {
             let state = room.read();
             let Some(head) = state.head.clone() else { return Ok(None) };
             let mut slots = HashMap::new();
-            for request in requests {
-                for intent in &request.intents {
-                    // What is malformed is told when it is built, to the one who sent it.
-                    let Ok(needed) = needed_slots(room, &request.sender, intent) else { continue };
-                    for slot in needed {
-                        if let Some(nid) = state.state_event(&slot.0, &slot.1) {
-                            slots.insert(slot, nid);
-                        }
+            for request in requests.clone() {
+                for slot in slots_of_request(room, request) {
+                    if let Some(nid) = state.state_event(&slot.0, &slot.1) {
+                        slots.insert(slot, nid);
                     }
                 }
             }
@@ -104,7 +142,34 @@ impl<'a> Batch<'a> {
             .into_iter()
             .filter_map(|(slot, nid)| Some((slot, (nid, pdus.get(&nid)?.clone()))))
             .collect();
-        Ok(Some(Self::new(rooms, room, head, base)))
+        let mut batch = Self::new(rooms, room, head, base);
+        let incoming = requests.filter_map(|request| match request {
+            Request::Receive(events) => Some(events),
+            Request::Write(_) => None,
+        });
+        batch.find_places(&incoming.flatten().collect::<Vec<_>>()).await?;
+        Ok(Some(batch))
+    }
+
+    /// Reads where received events, and those they refer to, stand.
+    async fn find_places(&mut self, incoming: &[&Incoming]) -> Result<(), WriteError> {
+        if incoming.is_empty() {
+            return Ok(());
+        }
+        let mut ids: HashSet<&EventId> = HashSet::new();
+        for Incoming { pdu, state_before } in incoming {
+            ids.insert(pdu.event_id());
+            ids.extend(pdu.prev_events().iter().chain(pdu.auth_events()).map(AsRef::<EventId>::as_ref));
+            ids.extend(pdu.redacts());
+            ids.extend(state_before.iter().flatten().map(AsRef::<EventId>::as_ref));
+        }
+        let ids: Vec<&EventId> = ids.into_iter().collect();
+        let own: Vec<&EventId> = incoming.iter().map(|incoming| incoming.pdu.event_id()).collect();
+        let mut reader = self.rooms.inner.store.reader().await?;
+        self.work.nodes = reader.find_graph_nodes(&ids).await?;
+        self.missing = reader.list_missing_among(self.room.nid, &own).await?.into_iter().collect();
+        self.redactions = reader.list_redactions_of(self.room.nid, &own).await?;
+        Ok(())
     }
 
     /// A batch for a room that does not exist yet.
@@ -114,6 +179,7 @@ impl<'a> Batch<'a> {
     }
 
     fn new(rooms: &'a Rooms, room: &'a Room, head: Head, base: HashMap<Slot, (EventNid, Arc<Pdu>)>) -> Self {
+        let initial = head.line.current();
         let work = Work {
             line: head.line,
             extremities: head.extremities,
@@ -123,8 +189,27 @@ impl<'a> Batch<'a> {
             state_groups: Vec::new(),
             state_changes: HashMap::new(),
             memberships: HashMap::new(),
+            naive: HashMap::new(),
+            has_forked: false,
+            nodes: HashMap::new(),
+            pending: HashMap::new(),
+            resolutions: HashMap::new(),
+            former_outliers: Vec::new(),
+            found: Vec::new(),
+            corrections: Vec::new(),
+            final_changes: None,
         };
-        Self { rooms, room, room_id: room.room_id.clone(), version: head.version, base, work }
+        Self {
+            rooms,
+            room,
+            room_id: room.room_id.clone(),
+            version: head.version,
+            initial,
+            base,
+            missing: HashSet::new(),
+            redactions: Vec::new(),
+            work,
+        }
     }
 
     /// The version of the room that the batch is built on.
@@ -175,9 +260,25 @@ impl<'a> Batch<'a> {
             },
             events: work.events,
             state_groups: work.state_groups,
-            state_changes: work.state_changes.into_iter().map(|(slot, event)| (slot, Some(event))).collect(),
+            state_changes: work.final_changes.unwrap_or_else(|| {
+                work.state_changes.into_iter().map(|(slot, event)| (slot, Some(event))).collect()
+            }),
             memberships: work.memberships.into_values().collect(),
+            corrections: work.corrections,
+            replaces_room: false,
+            former_outliers: work.former_outliers,
+            found: work.found,
         }
+    }
+
+    /// The ends of the graph after the batch.
+    pub(crate) fn extremities(&self) -> &[Extremity] {
+        &self.work.extremities
+    }
+
+    /// What the batch has resolved, to be remembered once it is written.
+    pub(crate) fn resolutions(&self) -> HashMap<Vec<StateGroupNid>, StateGroupNid> {
+        self.work.resolutions.clone()
     }
 
     /// What is to be written for a room that begins with it.
@@ -288,8 +389,7 @@ impl<'a> Batch<'a> {
         }
         let event_id = pdu.event_id().to_owned();
         pdu.room_id().clone_into(&mut self.room_id);
-        let replaces =
-            pdu.state_key().and_then(|key| self.state_entry(pdu.type_str(), key)).map(|(nid, _)| *nid);
+        let replaces = slot.and_then(|slot| self.replaced(slot, &pdu));
         let record = EventRecord {
             nid,
             event_id: event_id.clone(),
@@ -311,23 +411,39 @@ impl<'a> Batch<'a> {
             notice: None,
             json: pdu.json().into(),
         };
-        let auth = pdu.auth_events().iter().filter_map(|id| self.known_nid(id)).collect();
+        let auth: Vec<EventNid> = pdu.auth_events().iter().filter_map(|id| self.known_nid(id)).collect();
         self.work.events.push(NewEvent {
             type_nid,
             state_after,
             reason: None,
             prev: self.work.extremities.iter().map(|e| e.nid).collect(),
             missing_prev: Vec::new(),
-            auth,
+            auth: auth.clone(),
             relation,
             redacts_id: pdu.redacts().map(ToOwned::to_owned).filter(|_| redacts.is_some()),
             record,
         });
         self.work.depth = pdu.depth();
-        self.work.extremities = vec![Extremity { nid, event_id: event_id.clone() }];
-        if let Some(state_key) = pdu.state_key() {
-            let slot = (pdu.type_str().to_owned(), state_key.to_owned());
-            self.work.state.insert(slot, (nid, Arc::new(pdu)));
+        let state = state_after.unwrap_or(state_before);
+        self.work.extremities = vec![Extremity { nid, event_id: event_id.clone(), state }];
+        let node = GraphNode {
+            nid,
+            room: self.room.nid,
+            outcome: Outcome::Accepted,
+            depth: pdu.depth(),
+            // Any will do: it has one.
+            position: Some(Position::START),
+            state_before: Some(state_before),
+            state_after,
+            slot,
+        };
+        self.work.nodes.insert(event_id.clone(), node);
+        if let (Some(state_key), Some(slot)) = (pdu.state_key(), slot) {
+            let name = (pdu.type_str().to_owned(), state_key.to_owned());
+            let pdu = Arc::new(pdu);
+            self.work.naive.insert(slot, nid);
+            self.work.pending.insert(nid, PendingEvent { pdu: pdu.clone(), auth });
+            self.work.state.insert(name, Some((nid, pdu)));
         }
         Ok(Built::New(nid, event_id))
     }
@@ -359,14 +475,55 @@ impl<'a> Batch<'a> {
     fn state_entry(&self, event_type: &str, state_key: &str) -> Option<&(EventNid, Arc<Pdu>)> {
         // Two owned strings for each look-up: cheap beside a signature, and the map stays a plain one.
         let slot = (event_type.to_owned(), state_key.to_owned());
-        self.work.state.get(&slot).or_else(|| self.base.get(&slot))
+        match self.work.state.get(&slot) {
+            Some(set) => set.as_ref(),
+            None => self.base.get(&slot),
+        }
+    }
+
+    /// The event that filled a slot before, going by the events alone.
+    fn replaced(&self, slot: SlotNid, pdu: &Pdu) -> Option<EventNid> {
+        let before_batch = || {
+            let name = (pdu.type_str().to_owned(), pdu.state_key()?.to_owned());
+            self.base.get(&name).map(|(nid, _)| *nid)
+        };
+        self.work.naive.get(&slot).copied().or_else(before_batch)
     }
 
     /// The number of an event that authorises one of the batch.
     fn known_nid(&self, event_id: &EventId) -> Option<EventNid> {
-        let known = self.work.state.values().chain(self.base.values());
+        let known = self.work.state.values().flatten().chain(self.base.values());
         known.into_iter().find(|(_, pdu)| pdu.event_id() == event_id).map(|(nid, _)| *nid)
     }
+}
+
+/// The slots that a request looks at.
+fn slots_of_request(room: &Room, request: Request<'_>) -> Vec<Slot> {
+    match request {
+        // What is malformed is told when it is built, to the one who sent it.
+        Request::Write(request) => {
+            let needed = request.intents.iter().map(|intent| needed_slots(room, &request.sender, intent));
+            needed.flatten().flatten().collect()
+        }
+        Request::Receive(events) => {
+            events.iter().flat_map(|incoming| slots_of_pdu(room, &incoming.pdu)).collect()
+        }
+    }
+}
+
+/// The slots that checking an event looks at.
+fn slots_of_pdu(room: &Room, pdu: &Pdu) -> Vec<Slot> {
+    let keys = auth::auth_types(pdu.type_str(), pdu.sender(), pdu.state_key(), pdu.content_str(), room.rules);
+    // What is malformed does not pass the rules, whatever the state.
+    let keys = keys.unwrap_or_default();
+    let mut slots: Vec<Slot> =
+        keys.into_iter().map(|(event_type, key)| (event_type.to_owned(), key.into_owned())).collect();
+    slots.push(("m.room.create".to_owned(), String::new()));
+    slots.push(("m.room.power_levels".to_owned(), String::new()));
+    if let Some(state_key) = pdu.state_key() {
+        slots.push((pdu.type_str().to_owned(), state_key.to_owned()));
+    }
+    slots
 }
 
 /// The slots that building and checking an intent looks at.

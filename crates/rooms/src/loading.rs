@@ -1,12 +1,9 @@
 //! Reading a room from the database into memory.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use hs_model::{
-    ids::{EventNid, SlotNid},
-    stream::Position,
-};
-use hs_storage::{StorageError, Store, rooms::RoomHead};
+use hs_model::{ids::SlotNid, stream::Position};
+use hs_storage::{StorageError, Store, graph::GraphEnd, rooms::RoomHead};
 use ruma::EventId;
 
 use crate::{
@@ -17,12 +14,23 @@ use crate::{
 
 /// Fills a room that was just made.
 pub(crate) async fn load(store: &Store, room: &Room) -> Result<(), StorageError> {
+    room.fill(read(store, room).await?);
+    Ok(())
+}
+
+/// Reads a room again, of which everything may have changed.
+pub(crate) async fn reload(store: &Store, room: &Room) -> Result<(), StorageError> {
+    room.replace(read(store, room).await?);
+    Ok(())
+}
+
+async fn read(store: &Store, room: &Room) -> Result<RoomState, StorageError> {
     let mut reader = store.snapshot().await?;
     let row = reader.find_room_head(room.nid).await?.ok_or_else(|| missing_head(room))?;
     let chain = reader.list_state_group_chain(row.state_group).await?;
     let current = reader.list_current_state(room.nid).await?;
     let memberships = reader.list_memberships_in_room(room.nid).await?;
-    let ids = reader.list_event_ids(&row.forward_extremities).await?;
+    let ends = reader.list_ends(&row.forward_extremities).await?;
     drop(reader);
 
     let slots: Vec<SlotNid> = current.iter().map(|(slot, _)| *slot).collect();
@@ -34,9 +42,8 @@ pub(crate) async fn load(store: &Store, room: &Room) -> Result<(), StorageError>
         }
     }
     let last_position = row.last_position;
-    let head = head(row, StateLine::from_chain(chain), &ids);
-    room.fill(RoomState::new(head, last_position, state, &memberships));
-    Ok(())
+    let head = head(row, StateLine::from_chain(chain), ends);
+    Ok(RoomState::new(head, last_position, state, &memberships))
 }
 
 /// Reads where a room stands, after another replica has appended to it.
@@ -44,11 +51,11 @@ pub(crate) async fn load_head(store: &Store, room: &Room) -> Result<(), StorageE
     let mut reader = store.snapshot().await?;
     let row = reader.find_room_head(room.nid).await?.ok_or_else(|| missing_head(room))?;
     let chain = reader.list_state_group_chain(row.state_group).await?;
-    let ids = reader.list_event_ids(&row.forward_extremities).await?;
+    let ends = reader.list_ends(&row.forward_extremities).await?;
     drop(reader);
     // The state in memory has to be as new as the head that names it.
     store.tail().wait_applied(row.last_position).await;
-    let head = head(row, StateLine::from_chain(chain), &ids);
+    let head = head(row, StateLine::from_chain(chain), ends);
     room.update(|state| {
         if state.head.as_ref().is_none_or(|known| known.version < head.version) {
             state.head = Some(head);
@@ -57,11 +64,10 @@ pub(crate) async fn load_head(store: &Store, room: &Room) -> Result<(), StorageE
     Ok(())
 }
 
-fn head(row: RoomHead, line: StateLine, ids: &HashMap<EventNid, ruma::OwnedEventId>) -> Head {
-    let extremities = row
-        .forward_extremities
+fn head(row: RoomHead, line: StateLine, ends: Vec<GraphEnd>) -> Head {
+    let extremities = ends
         .into_iter()
-        .filter_map(|nid| Some(Extremity { nid, event_id: ids.get(&nid)?.clone() }))
+        .map(|end| Extremity { nid: end.nid, event_id: end.event_id, state: end.state })
         .collect();
     Head { version: row.version, line, extremities, depth: row.depth }
 }

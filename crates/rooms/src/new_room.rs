@@ -100,6 +100,7 @@ impl Rooms {
         let room = Arc::new(Room::new(nid, batch.room_id().to_owned(), request.version.clone(), rules));
         room.fill(empty_state());
         self.add_live(&room);
+        let extremities = batch.extremities().to_vec();
         let unit = batch.into_new_room(|room_id| NewRoom {
             room_id,
             version: request.version,
@@ -119,7 +120,7 @@ impl Rooms {
             drop(room);
             return self.find_by_nid(nid).await?.ok_or(WriteError::Busy);
         }
-        move_head(&room, &unit, &appended);
+        move_head(&room, &unit, &appended, extremities);
         self.keep(&room);
         Ok(room)
     }

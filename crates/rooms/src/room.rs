@@ -6,13 +6,16 @@ use std::{
 };
 
 use hs_model::{
-    ids::{EventNid, RoomNid, UserNid},
+    ids::{EventNid, RoomNid, StateGroupNid, UserNid},
     membership::Membership,
     records::{EventRecord, MembershipRecord, Outcome},
     stream::Position,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, room_version_rules::RoomVersionRules};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId, ServerName, UserId,
+    room_version_rules::RoomVersionRules,
+};
 
 use crate::{relation::relation_in, state_line::StateLine, write::Queue};
 
@@ -72,6 +75,8 @@ pub struct Extremity {
     pub nid: EventNid,
     /// Its id.
     pub event_id: OwnedEventId,
+    /// The state after it.
+    pub state: StateGroupNid,
 }
 
 /// Where a room stands, for those who append to it.
@@ -90,6 +95,21 @@ pub struct Head {
 /// State events by type and state key.
 pub type StateIndex = HashMap<Arc<str>, HashMap<Arc<str>, EventNid>>;
 
+/// A change of the current state that state resolution made, and no event of the timeline by itself.
+#[derive(Clone, Debug)]
+pub struct Correction {
+    /// Where in the log.
+    pub position: Position,
+    /// The event type.
+    pub event_type: Arc<str>,
+    /// The state key.
+    pub state_key: Arc<str>,
+    /// What fills the slot from here on; `None` when nothing does.
+    pub event: Option<EventNid>,
+    /// What filled it before.
+    pub replaces: Option<EventNid>,
+}
+
 /// What is known of a room.
 #[derive(Debug)]
 pub struct RoomState {
@@ -105,8 +125,12 @@ pub struct RoomState {
     invited_count: usize,
     /// The newest accepted events, oldest first.
     recent: VecDeque<Arc<EventRecord>>,
-    /// All accepted events after this position are in `recent`.
+    /// All accepted events after this position are in `recent`, and all corrections in `corrections`.
     recent_since: Position,
+    /// The newest corrections, oldest first.
+    corrections: VecDeque<Correction>,
+    /// How many joined members each server has, once somebody has asked.
+    servers: Option<HashMap<OwnedServerName, usize>>,
     /// Those events after `parents_since` that have children which are aggregated (and others, which does no harm).
     parents: HashSet<OwnedEventId>,
     /// Never after `recent_since`.
@@ -134,6 +158,8 @@ impl RoomState {
             members: memberships.iter().map(|row| (row.user, Member::from(row))).collect(),
             recent: VecDeque::new(),
             recent_since: last_position,
+            corrections: VecDeque::new(),
+            servers: None,
             parents: HashSet::new(),
             parents_since: last_position,
             visibility_epoch: 0,
@@ -270,7 +296,9 @@ impl RoomState {
         if let Some(state_key) = &event.state_key {
             self.state.entry(event.event_type.clone()).or_default().insert(state_key.clone(), event.nid);
             if let Some((user, membership)) = member {
+                let before = self.membership(user);
                 self.set_membership(user, membership, event.nid, position);
+                self.note_server(state_key, before, membership);
             }
             if &*event.event_type == "m.room.history_visibility" {
                 self.visibility_epoch += 1;
@@ -294,6 +322,95 @@ impl RoomState {
             && let Some(gone) = self.recent.pop_front()
         {
             self.recent_since = gone.position.unwrap_or(self.recent_since);
+        }
+    }
+
+    /// Takes note of what state resolution has made of a slot. `member` is whose membership it is.
+    pub(crate) fn apply_correction(&mut self, correction: Correction, member: Option<(UserNid, Membership)>) {
+        if correction.position <= self.last_position {
+            return;
+        }
+        self.last_position = correction.position;
+        let slots = self.state.entry(correction.event_type.clone()).or_default();
+        match correction.event {
+            Some(event) => slots.insert(correction.state_key.clone(), event),
+            None => slots.remove(&correction.state_key),
+        };
+        if let Some((user, membership)) = member
+            && let Some(event) = correction.event.or(correction.replaces)
+        {
+            self.set_membership(user, membership, event, correction.position);
+        }
+        if &*correction.event_type == "m.room.member" {
+            self.servers = None;
+        }
+        if &*correction.event_type == "m.room.history_visibility" {
+            self.visibility_epoch += 1;
+            self.is_always_open = None;
+        }
+        self.corrections.push_back(correction);
+        if self.corrections.len() > RECENT_EVENTS
+            && let Some(gone) = self.corrections.pop_front()
+        {
+            self.recent_since = self.recent_since.max(gone.position);
+            let since = self.recent_since;
+            self.recent.retain(|event| event.position > Some(since));
+        }
+    }
+
+    /// The corrections after a position, oldest first; complete where [`recent_after`](Self::recent_after) is.
+    pub fn corrections_after(&self, position: Position) -> impl Iterator<Item = &Correction> {
+        self.corrections.iter().filter(move |correction| correction.position > position)
+    }
+
+    /// The servers that have joined members.
+    pub fn servers(&self) -> Vec<OwnedServerName> {
+        match &self.servers {
+            Some(servers) => servers.keys().cloned().collect(),
+            None => self.count_servers().into_keys().collect(),
+        }
+    }
+
+    /// Whether a server has joined members.
+    pub fn has_server(&self, server: &ServerName) -> bool {
+        match &self.servers {
+            Some(servers) => servers.contains_key(server),
+            None => self.count_servers().contains_key(server),
+        }
+    }
+
+    fn count_servers(&self) -> HashMap<OwnedServerName, usize> {
+        let joined: HashSet<EventNid> = self
+            .members
+            .values()
+            .filter(|member| member.membership == Membership::Join)
+            .map(|member| member.event)
+            .collect();
+        let mut servers = HashMap::new();
+        for (user_id, event) in self.state.get("m.room.member").into_iter().flatten() {
+            if joined.contains(event)
+                && let Ok(user_id) = <&UserId>::try_from(&**user_id)
+            {
+                *servers.entry(user_id.server_name().to_owned()).or_default() += 1;
+            }
+        }
+        servers
+    }
+
+    fn note_server(&mut self, user_id: &str, before: Option<Membership>, after: Membership) {
+        let Some(servers) = &mut self.servers else { return };
+        let Ok(user_id) = <&UserId>::try_from(user_id) else { return };
+        let (was, is) = (before == Some(Membership::Join), after == Membership::Join);
+        if is && !was {
+            *servers.entry(user_id.server_name().to_owned()).or_default() += 1;
+        } else if was && !is {
+            let count = servers.get_mut(user_id.server_name());
+            if count.is_some_and(|count| {
+                *count = count.saturating_sub(1);
+                *count == 0
+            }) {
+                servers.remove(user_id.server_name());
+            }
         }
     }
 
@@ -357,6 +474,27 @@ impl Room {
             Cached::Unloaded(news) => news.push((event.clone(), member)),
             Cached::Loaded(state) => state.apply(event, member),
         }
+    }
+
+    /// The servers that have joined members; counted once, and then kept.
+    pub fn servers(&self) -> Vec<OwnedServerName> {
+        if let Cached::Loaded(state) = &mut *self.cached.write()
+            && state.servers.is_none()
+        {
+            state.servers = Some(state.count_servers());
+        }
+        self.read().servers()
+    }
+
+    /// Replaces what memory holds of the room.
+    pub(crate) fn replace(&self, state: RoomState) {
+        let mut cached = self.cached.write();
+        if let Cached::Loaded(known) = &*cached
+            && known.last_position > state.last_position
+        {
+            return;
+        }
+        *cached = Cached::Loaded(Box::new(state));
     }
 
     /// Changes the state under the lock. Does nothing while the room is not loaded.

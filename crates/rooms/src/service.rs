@@ -11,9 +11,9 @@ use std::{
 use hs_model::{
     clock::Clock,
     hit_rate::{HitCounts, HitRate},
-    ids::{RoomNid, UserNid},
+    ids::{RoomNid, SlotNid, StateGroupNid, UserNid},
     membership::Membership,
-    records::EventRecord,
+    records::{EventRecord, Outcome},
 };
 use hs_room_rules::{pdu::Pdu, room_version, sign::SigningKey};
 use hs_storage::{
@@ -30,7 +30,14 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
-use crate::{loading, pdus::Pdus, people::People, room::Room};
+use crate::{
+    auth_graph::AuthGraphs,
+    groups::Groups,
+    loading,
+    pdus::Pdus,
+    people::People,
+    room::{Correction, Room},
+};
 
 /// What [`Rooms`] needs to know.
 #[derive(Clone, Debug)]
@@ -74,6 +81,10 @@ pub(crate) struct Inner {
     pub(crate) key: Arc<SigningKey>,
     pub(crate) options: RoomsOptions,
     pub(crate) pdus: Pdus,
+    pub(crate) groups: Groups,
+    pub(crate) auth_graphs: AuthGraphs,
+    /// Which group holds the resolution of others; groups never change.
+    pub(crate) resolutions: Cache<Vec<StateGroupNid>, StateGroupNid>,
     pub(crate) people: People,
     /// Every room in memory, whoever keeps it there: two values for one room would drift apart.
     live: Mutex<HashMap<RoomNid, Weak<Room>>>,
@@ -102,6 +113,9 @@ impl Rooms {
         Self {
             inner: Arc::new(Inner {
                 pdus: Pdus::new(store.clone()),
+                groups: Groups::new(store.clone()),
+                auth_graphs: AuthGraphs::new(store.clone()),
+                resolutions: Cache::new(50_000),
                 people: People::new(),
                 live: Mutex::default(),
                 kept,
@@ -281,6 +295,51 @@ impl Rooms {
         }
     }
 
+    /// Takes note of what state resolution has changed.
+    async fn apply_resolution(&self, room: RoomNid, entry: &LogEntry) {
+        let Some(room) = self.inner.live.lock().get(&room).and_then(Weak::upgrade) else { return };
+        if !room.is_loaded() {
+            // It is read with the change in it, or is being read and will be read again when it is needed.
+            self.inner.live.lock().remove(&room.nid);
+            self.inner.kept.invalidate(&room.nid);
+            return;
+        }
+        let applied = match entry.kind {
+            LogKind::RoomReplaced => loading::reload(&self.inner.store, &room).await,
+            _ => self.apply_correction(&room, entry).await,
+        };
+        if let Err(error) = applied {
+            tracing::error!(%error, room_id = %room.room_id, "a change of state is missing in memory");
+        }
+        if !entry.is_local {
+            room.update(|state| state.head = None);
+        }
+    }
+
+    async fn apply_correction(&self, room: &Room, entry: &LogEntry) -> Result<(), StorageError> {
+        let slot = match &entry.event {
+            Some(event) => event.slot,
+            None => entry.subject.map(SlotNid),
+        };
+        let Some(slot) = slot else { return Ok(()) };
+        let names = self.inner.store.slot_names(&[slot]).await?;
+        let Some((event_type, state_key)) = names.get(&slot).cloned() else { return Ok(()) };
+        let replaces = room.read().state_event(&event_type, &state_key);
+        let member = match &entry.event {
+            Some(event) => self.member_change(event).await,
+            None => match <&UserId>::try_from(&*state_key) {
+                Ok(user_id) if &*event_type == "m.room.member" => {
+                    Some((self.inner.store.intern_user(user_id).await?, Membership::Leave))
+                }
+                _ => None,
+            },
+        };
+        let event = entry.event.as_ref().map(|event| event.nid);
+        let correction = Correction { position: entry.position, event_type, state_key, event, replaces };
+        room.update(|state| state.apply_correction(correction, member));
+        Ok(())
+    }
+
     /// Who becomes what by an event.
     pub async fn member_change(&self, event: &EventRecord) -> Option<(UserNid, Membership)> {
         #[derive(Deserialize)]
@@ -292,7 +351,7 @@ impl Rooms {
         struct Content<'a> {
             membership: &'a str,
         }
-        if &*event.event_type != "m.room.member" {
+        if &*event.event_type != "m.room.member" || event.outcome != Outcome::Accepted {
             return None;
         }
         let user_id = <&UserId>::try_from(&**event.state_key.as_ref()?).ok()?;
@@ -313,8 +372,13 @@ impl LogApplier for Rooms {
         Box::pin(async move {
             for entry in entries {
                 self.inner.people.apply(entry);
-                if let (LogKind::Event, Some(room), Some(event)) = (entry.kind, entry.room, &entry.event) {
-                    self.apply_event(room, event, entry.is_local).await;
+                let Some(room) = entry.room else { continue };
+                match (entry.kind, &entry.event) {
+                    (LogKind::Event, Some(event)) => self.apply_event(room, event, entry.is_local).await,
+                    (LogKind::StateRestored | LogKind::StateRemoved | LogKind::RoomReplaced, _) => {
+                        self.apply_resolution(room, entry).await;
+                    }
+                    _ => {}
                 }
             }
         })

@@ -9,7 +9,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use hs_model::ids::{EventNid, SlotNid, StateGroupNid};
-use hs_storage::{append::NewStateGroup, state_groups::StateGroupRow};
+use hs_storage::{
+    append::NewStateGroup,
+    state_groups::{EMPTIED, StateGroupRow},
+};
 
 /// The base of the numbering.
 const BASE: i64 = 16;
@@ -39,20 +42,33 @@ impl StateLine {
         self.groups.last().map_or(EMPTY, |(nid, ..)| *nid)
     }
 
-    /// The line after groups were added that were made from it.
+    /// The line that ends with `current`, after groups were made from it one after the other; `None` when that is not how
+    /// the group was made.
     #[must_use]
-    pub fn extended(mut self, added: &[NewStateGroup]) -> Self {
+    pub fn extended_to(mut self, added: &[NewStateGroup], current: StateGroupNid) -> Option<Self> {
         for group in added {
             let keep =
                 self.groups.partition_point(|(_, height, _)| Some(*height) <= parent_height(group.height));
             self.groups.truncate(keep);
+            if self.groups.last().map(|(nid, ..)| *nid) != group.parent {
+                return None;
+            }
             self.groups.push((group.nid, group.height, group.delta.as_slice().into()));
         }
-        self
+        (self.current() == current).then_some(self)
     }
 
     /// Adds a group in which `slot` holds `event`, and returns the row to store.
     pub fn push(&mut self, nid: StateGroupNid, slot: SlotNid, event: EventNid) -> NewStateGroup {
+        self.push_changes(nid, &[(slot, Some(event))])
+    }
+
+    /// Adds a group in which some slots hold other events, or none, and returns the row to store.
+    pub fn push_changes(
+        &mut self,
+        nid: StateGroupNid,
+        changes: &[(SlotNid, Option<EventNid>)],
+    ) -> NewStateGroup {
         let height = self.groups.last().map_or(0, |(_, height, _)| height + 1);
         let floor = parent_height(height);
         let keep = self.groups.partition_point(|(_, height, _)| Some(*height) <= floor);
@@ -61,7 +77,7 @@ impl StateLine {
         for (.., older) in &self.groups[keep..] {
             merged.extend(older.iter().copied());
         }
-        merged.insert(slot, event);
+        merged.extend(changes.iter().map(|(slot, event)| (*slot, event.unwrap_or(EMPTIED))));
         let delta: Vec<_> = merged.into_iter().collect();
         self.groups.truncate(keep);
         let parent = self.groups.last().map(|(nid, ..)| *nid);

@@ -22,8 +22,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     Room, Rooms, WriteRequest,
-    build::{Batch, Built},
+    build::{Batch, Built, Request},
     loading,
+    receive::{Incoming, PduOutcome},
     room::{Extremity, Head},
 };
 
@@ -104,11 +105,43 @@ pub(crate) struct Queue {
 }
 
 type Answer = Result<Vec<Written>, WriteError>;
+type ReceiveAnswer = Result<Vec<PduOutcome>, WriteError>;
 
 #[derive(Debug)]
-struct Job {
-    request: WriteRequest,
-    reply: oneshot::Sender<Answer>,
+enum Job {
+    Write { request: WriteRequest, reply: oneshot::Sender<Answer> },
+    Receive { events: Vec<Incoming>, reply: oneshot::Sender<ReceiveAnswer> },
+}
+
+impl Job {
+    fn request(&self) -> Request<'_> {
+        match self {
+            Self::Write { request, .. } => Request::Write(request),
+            Self::Receive { events, .. } => Request::Receive(events),
+        }
+    }
+
+    fn transaction(&self) -> Option<&TransactionRef> {
+        match self {
+            Self::Write { request, .. } => request.transaction.as_ref(),
+            Self::Receive { .. } => None,
+        }
+    }
+
+    /// Whoever asked may have gone; that is no failure.
+    fn refuse(self, error: WriteError) {
+        match self {
+            Self::Write { reply, .. } => drop(reply.send(Err(error))),
+            Self::Receive { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+/// What became of a job.
+#[derive(Debug)]
+enum Done {
+    Written(Result<Vec<Built>, WriteError>),
+    Received(Result<Vec<PduOutcome>, WriteError>),
 }
 
 impl Rooms {
@@ -118,20 +151,35 @@ impl Rooms {
             return Ok(vec![Written::Existing(event_id)]);
         }
         let (reply, answer) = oneshot::channel();
+        self.enqueue(room, Job::Write { request, reply })?;
+        // The task is gone without an answer only when it panicked.
+        answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+    }
+
+    /// Takes in events of other servers, in order; returns when they are on disk and those accepted are in the timeline.
+    ///
+    /// An event whose predecessors or auth events are missing stops those of the same call that build on it, since they
+    /// then miss theirs; what came before it is written.
+    pub async fn receive(&self, room: &Arc<Room>, events: Vec<Incoming>) -> ReceiveAnswer {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(room, Job::Receive { events, reply })?;
+        answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+    }
+
+    fn enqueue(&self, room: &Arc<Room>, job: Job) -> Result<(), WriteError> {
         let must_start = {
             let mut queue = room.queue.lock();
             if queue.jobs.len() >= MAX_QUEUE_LENGTH {
                 return Err(WriteError::Busy);
             }
-            queue.jobs.push_back(Job { request, reply });
+            queue.jobs.push_back(job);
             !std::mem::replace(&mut queue.is_emptied, true)
         };
         if must_start {
             let (rooms, room) = (self.clone(), room.clone());
             self.inner.tasks.spawn(async move { rooms.empty_queue(&room).await });
         }
-        // The task is gone without an answer only when it panicked.
-        answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+        Ok(())
     }
 
     /// Appends one event.
@@ -196,57 +244,72 @@ impl Rooms {
         if needs_head {
             loading::load_head(&self.inner.store, room).await?;
         }
-        let requests = jobs.iter().map(|job| &job.request);
+        let requests = jobs.iter().map(Job::request);
         let Some(mut batch) = Batch::prepare(self, room, requests).await? else { return Ok(Progress::Again) };
-        let mut built = Vec::with_capacity(jobs.len());
+        let mut done = Vec::with_capacity(jobs.len());
         for job in jobs.iter() {
-            built.push(batch.add(&job.request).await);
+            done.push(match job {
+                Job::Write { request, .. } => Done::Written(batch.add(request).await),
+                Job::Receive { events, .. } => Done::Received(receive_all(&mut batch, events).await),
+            });
         }
         let version = batch.version();
-        if built
-            .iter()
-            .any(|result| matches!(result, Err(WriteError::Forbidden(_) | WriteError::BadState(_))))
-            && !self.is_current(room, version).await?
-        {
+        let is_refused = |done: &Done| {
+            matches!(done, Done::Written(Err(WriteError::Forbidden(_) | WriteError::BadState(_))))
+        };
+        if done.iter().any(is_refused) && !self.is_current(room, version).await? {
             return Ok(Progress::Again);
         }
-        if !batch.is_empty() {
+        let appended = if batch.is_empty() {
+            None
+        } else {
+            batch.settle().await?;
             batch.notice().await?;
-        }
-        let unit = (!batch.is_empty()).then(|| batch.into_unit());
-        let appended = match &unit {
-            Some(unit) => match self.inner.appender.append(unit.clone()).await {
-                Ok(appended) => Some(appended),
+            let (extremities, resolutions) = (batch.extremities().to_vec(), batch.resolutions());
+            let unit = batch.into_unit();
+            match self.inner.appender.append(unit.clone()).await {
+                Ok(appended) => {
+                    move_head(room, &unit, &appended, extremities);
+                    for (groups, resolved) in resolutions {
+                        self.inner.resolutions.insert(groups, resolved);
+                    }
+                    Some(appended)
+                }
                 Err(error) => return self.after_failure(room, jobs, error).await,
-            },
-            None => None,
+            }
         };
-        if let (Some(unit), Some(appended)) = (unit, &appended) {
-            move_head(room, &unit, appended);
-        }
+        self.answer(room, std::mem::take(jobs), done, appended.as_ref());
+        Ok(Progress::Done)
+    }
+
+    fn answer(&self, room: &Room, jobs: Vec<Job>, done: Vec<Done>, appended: Option<&Appended>) {
         let events: HashMap<_, _> =
             appended.iter().flat_map(|appended| &appended.events).map(|event| (event.nid, event)).collect();
-        for (job, built) in std::mem::take(jobs).into_iter().zip(built) {
-            let answer = built.map(|built| {
-                let written = |built: &Built| match built {
-                    Built::New(nid, event_id) => events.get(nid).map_or_else(
-                        || Written::Existing(event_id.clone()),
-                        |event| Written::New((*event).clone()),
-                    ),
-                    Built::Existing(event_id) => Written::Existing(event_id.clone()),
-                };
-                built.iter().map(written).collect::<Vec<_>>()
-            });
-            if let (Ok(written), Some(transaction)) = (&answer, &job.request.transaction)
-                && let Some(first) = written.first()
-            {
-                let key = (transaction.device, room.nid, transaction.txn_id.clone());
-                self.inner.transactions.insert(key, first.event_id().clone());
+        let written = |built: Built| match built {
+            Built::New(nid, event_id) => events
+                .get(&nid)
+                .map_or_else(|| Written::Existing(event_id.clone()), |event| Written::New((*event).clone())),
+            Built::Existing(event_id) => Written::Existing(event_id),
+        };
+        for (job, done) in jobs.into_iter().zip(done) {
+            // Whoever asked may have gone; the events stand.
+            match (job, done) {
+                (Job::Write { request, reply }, Done::Written(built)) => {
+                    let answer = built.map(|built| built.into_iter().map(written).collect::<Vec<_>>());
+                    if let (Ok(written), Some(transaction)) = (&answer, &request.transaction)
+                        && let Some(first) = written.first()
+                    {
+                        let key = (transaction.device, room.nid, transaction.txn_id.clone());
+                        self.inner.transactions.insert(key, first.event_id().clone());
+                    }
+                    let _ = reply.send(answer);
+                }
+                (Job::Receive { reply, .. }, Done::Received(outcomes)) => {
+                    let _ = reply.send(outcomes);
+                }
+                (job, _) => job.refuse(WriteError::Busy),
             }
-            // Whoever asked may have gone; the event stands.
-            let _ = job.reply.send(answer);
         }
-        Ok(Progress::Done)
     }
 
     async fn after_failure(
@@ -263,15 +326,15 @@ impl Rooms {
             AppendError::DuplicateTransaction => {
                 let mut reader = self.inner.store.reader().await?;
                 for job in std::mem::take(jobs) {
-                    let known = match &job.request.transaction {
+                    let known = match job.transaction() {
                         Some(t) => reader.find_event_by_transaction(room.nid, t.device, &t.txn_id).await?,
                         None => None,
                     };
-                    match known {
-                        Some(event_id) => {
-                            let _ = job.reply.send(Ok(vec![Written::Existing(event_id)]));
+                    match (known, job) {
+                        (Some(event_id), Job::Write { reply, .. }) => {
+                            let _ = reply.send(Ok(vec![Written::Existing(event_id)]));
                         }
-                        None => jobs.push(job),
+                        (_, job) => jobs.push(job),
                     }
                 }
                 Ok(Progress::Again)
@@ -298,7 +361,7 @@ impl Rooms {
         let mut unique: Vec<Job> = Vec::with_capacity(jobs.len());
         let mut later = Vec::new();
         for job in jobs {
-            if let Some(transaction) = &job.request.transaction {
+            if let Some(transaction) = job.transaction() {
                 let key = (transaction.device, transaction.txn_id.clone());
                 if !seen.insert(key) {
                     later.push(job);
@@ -312,8 +375,9 @@ impl Rooms {
             let (rooms, room) = (self.clone(), room.clone());
             self.inner.tasks.spawn(async move {
                 for job in later {
-                    let answer = Box::pin(rooms.write(&room, job.request)).await;
-                    let _ = job.reply.send(answer);
+                    let Job::Write { request, reply } = job else { continue };
+                    let answer = Box::pin(rooms.write(&room, request)).await;
+                    let _ = reply.send(answer);
                 }
             });
         }
@@ -328,26 +392,33 @@ enum Progress {
 
 fn answer_all(jobs: Vec<Job>, error: &WriteError) {
     for job in jobs {
-        let _ = job.reply.send(Err(error.clone()));
+        job.refuse(error.clone());
     }
 }
 
+/// Takes events of other servers into a batch, or leaves it as it was.
+async fn receive_all(batch: &mut Batch<'_>, events: &[Incoming]) -> Result<Vec<PduOutcome>, WriteError> {
+    let mut outcomes = Vec::with_capacity(events.len());
+    for incoming in events {
+        outcomes.push(batch.receive(incoming).await?);
+    }
+    Ok(outcomes)
+}
+
 /// The batch is on disk and applied: the room stands where the batch ends.
-pub(crate) fn move_head(room: &Room, unit: &AppendUnit, appended: &Appended) {
-    let ids: HashMap<_, _> =
-        unit.events.iter().map(|event| (event.record.nid, &event.record.event_id)).collect();
-    let extremities = unit
-        .head
-        .forward_extremities
-        .iter()
-        .filter_map(|nid| Some(Extremity { nid: *nid, event_id: (*ids.get(nid)?).clone() }))
-        .collect();
+pub(crate) fn move_head(room: &Room, unit: &AppendUnit, appended: &Appended, extremities: Vec<Extremity>) {
     room.update(|state| {
         if let Some(head) = &mut state.head
             && head.version == unit.expected_version
         {
-            let line = std::mem::take(&mut head.line).extended(&unit.state_groups);
-            *head = Head { version: appended.version, line, extremities, depth: unit.head.depth };
+            let line = std::mem::take(&mut head.line);
+            // Forks make groups that do not lead to the current state: the line is read again when it is needed.
+            match line.extended_to(&unit.state_groups, unit.head.state_group) {
+                Some(line) => {
+                    *head = Head { version: appended.version, line, extremities, depth: unit.head.depth };
+                }
+                None => state.head = None,
+            }
         }
     });
 }

@@ -6,7 +6,7 @@
 
 mod statements;
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use hs_model::{
     ids::{EventNid, RoomNid, SlotNid, StateGroupNid, TypeNid, UserNid},
@@ -104,8 +104,19 @@ pub struct MembershipChange {
     pub user: UserNid,
     /// The new membership.
     pub membership: Membership,
-    /// The event that says so; one of the unit's.
+    /// The event that says so: one of the unit's, or one that its corrections bring back.
     pub event: EventNid,
+}
+
+/// A change of the current state that is not simply the next state event of the timeline.
+#[derive(Clone, Debug)]
+pub struct StateCorrection {
+    /// The slot.
+    pub slot: SlotNid,
+    /// What fills it now; `None` when nothing does.
+    pub event: Option<Arc<EventRecord>>,
+    /// What filled it before, the unit's own events included.
+    pub replaces: Option<EventNid>,
 }
 
 /// One room's part of a batch: all of it is written, or nothing.
@@ -127,6 +138,14 @@ pub struct AppendUnit {
     pub state_changes: Vec<(SlotNid, Option<EventNid>)>,
     /// Changes of memberships, at most one for each user.
     pub memberships: Vec<MembershipChange>,
+    /// What state resolution made of the current state, where that differs from what the events themselves say, in order.
+    pub corrections: Vec<StateCorrection>,
+    /// Whether caches must read the room again, since much else has changed.
+    pub replaces_room: bool,
+    /// Events among `events` that were stored as outliers and now find their place, under the same numbers.
+    pub former_outliers: Vec<EventNid>,
+    /// Events among `events` that others named as predecessors before they came.
+    pub found: Vec<OwnedEventId>,
 }
 
 /// What was written.
@@ -285,4 +304,18 @@ fn classify(error: StorageError) -> AppendError {
         }
     }
     AppendError::Storage(Arc::new(error))
+}
+
+/// An array literal: arrays of arrays of unequal length cannot be bound as such.
+pub(crate) fn array_literal(values: impl Iterator<Item = i64>) -> String {
+    let mut text = String::from("{");
+    for (i, value) in values.enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{value}");
+    }
+    text.push('}');
+    text
 }

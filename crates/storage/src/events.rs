@@ -283,7 +283,8 @@ impl Reader {
         Ok(nids.into_iter().map(EventNid).collect())
     }
 
-    /// The state events of a room after one position and up to another: of each slot the newest.
+    /// The state events that have come into the current state of a room after one position and up to another: of each slot
+    /// the newest. What state resolution has brought back is among them.
     pub async fn list_state_changes(
         &mut self,
         room: RoomNid,
@@ -291,10 +292,20 @@ impl Reader {
         until: Position,
     ) -> Result<Vec<EventNid>> {
         let nids = sqlx::query_scalar!(
-            "SELECT DISTINCT ON (slot_nid) event_nid FROM events
-             WHERE room_nid = $1 AND outcome = 0 AND slot_nid IS NOT NULL
-               AND stream_position > $2 AND stream_position <= $3
-             ORDER BY slot_nid, stream_position DESC",
+            r#"SELECT event_nid AS "event_nid!"
+             FROM (
+               SELECT DISTINCT ON (slot_nid) slot_nid, event_nid
+               FROM (
+                 SELECT slot_nid, event_nid, stream_position FROM events
+                 WHERE room_nid = $1 AND outcome = 0 AND slot_nid IS NOT NULL
+                   AND stream_position > $2 AND stream_position <= $3
+                 UNION ALL
+                 SELECT slot_nid, event_nid, stream_position FROM state_corrections
+                 WHERE room_nid = $1 AND stream_position > $2 AND stream_position <= $3
+               ) AS changes
+               ORDER BY slot_nid, stream_position DESC
+             ) AS newest
+             WHERE event_nid IS NOT NULL"#,
             room.0,
             after.0,
             until.0
@@ -302,6 +313,30 @@ impl Reader {
         .fetch_all(self.conn())
         .await?;
         Ok(nids.into_iter().map(EventNid).collect())
+    }
+
+    /// What filled those slots of a room's current state at a position that have changed since.
+    pub async fn list_state_undone(
+        &mut self,
+        room: RoomNid,
+        at: Position,
+    ) -> Result<Vec<(SlotNid, Option<EventNid>)>> {
+        let rows = sqlx::query!(
+            r#"SELECT DISTINCT ON (slot_nid) slot_nid AS "slot_nid!", replaces
+             FROM (
+               SELECT slot_nid, replaces, stream_position FROM events
+               WHERE room_nid = $1 AND outcome = 0 AND slot_nid IS NOT NULL AND stream_position > $2
+               UNION ALL
+               SELECT slot_nid, replaces, stream_position FROM state_corrections
+               WHERE room_nid = $1 AND stream_position > $2
+             ) AS changes
+             ORDER BY slot_nid, stream_position"#,
+            room.0,
+            at.0
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows.into_iter().map(|row| (SlotNid(row.slot_nid), row.replaces.map(EventNid))).collect())
     }
 
     /// The event that filled a slot of a room as of a position.
@@ -312,17 +347,26 @@ impl Reader {
         position: Position,
     ) -> Result<Option<EventNid>> {
         let nid = sqlx::query_scalar!(
-            "SELECT event_nid FROM events
-             WHERE slot_nid = $1 AND room_nid = $2 AND outcome = 0 AND stream_position <= $3
+            r#"SELECT event_nid FROM (
+               (SELECT event_nid, stream_position FROM events
+                WHERE slot_nid = $1 AND room_nid = $2 AND outcome = 0 AND stream_position <= $3
+                ORDER BY stream_position DESC
+                LIMIT 1)
+               UNION ALL
+               (SELECT event_nid, stream_position FROM state_corrections
+                WHERE slot_nid = $1 AND room_nid = $2 AND stream_position <= $3
+                ORDER BY stream_position DESC
+                LIMIT 1)
+             ) AS newest
              ORDER BY stream_position DESC
-             LIMIT 1",
+             LIMIT 1"#,
             slot.0,
             room.0,
             position.0
         )
         .fetch_optional(self.conn())
         .await?;
-        Ok(nid.map(EventNid))
+        Ok(nid.flatten().map(EventNid))
     }
 
     /// Where a position of the log stands in the graph of a room: after everything that had arrived by then.

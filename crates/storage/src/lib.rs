@@ -23,6 +23,7 @@ pub mod error;
 mod event_cache;
 pub mod events;
 pub mod filters;
+pub mod graph;
 pub mod history;
 pub mod key_backup;
 pub mod leases;

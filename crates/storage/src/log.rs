@@ -39,6 +39,13 @@ pub enum LogKind {
     Session = 9,
     /// What the server itself keeps of a room: aliases, its place in the directory, forgotten memberships.
     RoomRecord = 10,
+    /// State resolution has put an event into a slot of a room's current state that is not simply the next of its timeline;
+    /// `subject` is the event's number.
+    StateRestored = 11,
+    /// State resolution has emptied a slot of a room's current state; `subject` is the slot.
+    StateRemoved = 12,
+    /// Everything about a room may have changed: this server has come back to it.
+    RoomReplaced = 13,
     /// The one-time and fallback keys that a device of a user has left; `subject` is the device.
     OneTimeKeys = 30,
     /// A user has signed another's key, which only they may know; `subject` is the other.
@@ -48,6 +55,11 @@ pub enum LogKind {
 }
 
 impl LogKind {
+    /// Whether the entry is about an event, whose number is its `subject`.
+    pub(crate) fn has_event(self) -> bool {
+        matches!(self, Self::Event | Self::StateRestored)
+    }
+
     /// The number stored in the database.
     pub fn code(self) -> i16 {
         self as i16
@@ -65,6 +77,9 @@ impl LogKind {
             8 => Self::Profile,
             9 => Self::Session,
             10 => Self::RoomRecord,
+            11 => Self::StateRestored,
+            12 => Self::StateRemoved,
+            13 => Self::RoomReplaced,
             30 => Self::OneTimeKeys,
             31 => Self::UserSignature,
             20 => Self::ThreadSubscription,
@@ -103,7 +118,7 @@ pub struct LogEntry {
     pub user: Option<UserNid>,
     /// The event or device concerned.
     pub subject: Option<i64>,
-    /// The event itself, for [`LogKind::Event`].
+    /// The event itself, for [`LogKind::Event`] and [`LogKind::StateRestored`].
     pub event: Option<Arc<EventRecord>>,
     /// The change itself, where this process has just written it: for [`LogKind::Receipt`], [`LogKind::Typing`] and
     /// [`LogKind::Presence`].

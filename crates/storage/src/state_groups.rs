@@ -6,6 +6,9 @@ use hs_model::ids::{EventNid, RoomNid, SlotNid, StateGroupNid};
 
 use crate::{Reader, Txn, error::Result};
 
+/// In a difference, instead of an event: the slot is empty.
+pub const EMPTIED: EventNid = EventNid(0);
+
 /// One stored group: the difference from its parent.
 #[derive(Clone, Debug)]
 pub struct StateGroupRow {
@@ -56,6 +59,7 @@ impl Reader {
                 state.entry(slot).or_insert(event);
             }
         }
+        state.retain(|_, event| *event != EMPTIED);
         Ok(state)
     }
 
@@ -88,7 +92,7 @@ impl Reader {
         )
         .fetch_all(self.conn())
         .await?;
-        for row in rows {
+        for row in rows.into_iter().filter(|row| row.event != EMPTIED.0) {
             found
                 .entry(StateGroupNid(row.origin))
                 .or_default()

@@ -198,7 +198,8 @@ impl LogTail {
     }
 
     async fn apply(&self, store: &Store, entries: &[LogEntry]) {
-        for event in entries.iter().filter_map(|entry| entry.event.as_ref()) {
+        let new = entries.iter().filter(|entry| entry.kind == LogKind::Event);
+        for event in new.filter_map(|entry| entry.event.as_ref()) {
             store.event_cache().insert_new(event);
             if let Some(target) = event.redacts {
                 store.event_cache().forget(target);
@@ -284,7 +285,7 @@ impl crate::Reader {
             .collect::<Result<Vec<_>>>()?;
         let wanted: Vec<EventNid> = entries
             .iter()
-            .filter(|entry| entry.kind == LogKind::Event)
+            .filter(|entry| entry.kind.has_event())
             .filter_map(|entry| entry.subject.map(EventNid))
             .collect();
         if !wanted.is_empty() {
@@ -295,7 +296,7 @@ impl crate::Reader {
                 }
             }
             for entry in &mut entries {
-                if entry.kind == LogKind::Event {
+                if entry.kind.has_event() {
                     entry.event = entry.subject.and_then(|nid| events.get(&EventNid(nid)).cloned());
                 }
             }

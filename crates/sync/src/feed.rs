@@ -259,7 +259,10 @@ impl State {
 
     fn route(&mut self, entry: &LogEntry, member: Option<(UserNid, Membership)>) {
         match (entry.kind, entry.room, entry.user) {
-            (LogKind::Event, Some(room), _) => self.route_event(room, entry, member),
+            (LogKind::Event | LogKind::StateRestored, Some(room), _) => self.route_event(room, entry, member),
+            (LogKind::StateRemoved | LogKind::RoomReplaced, Some(room), _) => {
+                self.touch_room(room, entry.position);
+            }
             (LogKind::Receipt | LogKind::Typing, Some(room), _) => self.touch_room(room, entry.position),
             (LogKind::AccountData, room, Some(user)) => {
                 if let Some(feed) = self.feeds.get_mut(&user) {

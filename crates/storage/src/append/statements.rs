@@ -1,14 +1,13 @@
 //! The statements of a batch. Whatever the batch holds, their number does not grow with it.
 
-use std::{collections::HashSet, fmt::Write, sync::Arc};
+mod further;
 
-use hs_model::{
-    ids::{EventNid, RoomNid},
-    notices::Notice,
-    stream::Position,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use super::{AppendUnit, Appended, NewEvent};
+use hs_model::{ids::RoomNid, notices::Notice, stream::Position};
+
+use self::further::{Layout, further_positions};
+use super::{AppendUnit, Appended, NewEvent, array_literal};
 use crate::{
     Store,
     error::Result,
@@ -31,6 +30,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
     txn.change_current_state(units).await?;
     txn.insert_relations(units).await?;
     txn.insert_redactions(units).await?;
+    txn.delete_outliers(units).await?;
     // From here on the log is locked.
     let head = txn.insert_events(units).await?;
     if head.won.len() < units.len() {
@@ -38,8 +38,11 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
         let lost = units.iter().map(|unit| unit.room).filter(|room| !head.won.contains(room)).collect();
         return Ok(Written::Lost(lost));
     }
-    txn.upsert_memberships(units, head.first).await?;
+    let layout = Layout::new(units, head.first);
+    txn.upsert_memberships(units, &layout).await?;
     txn.insert_notices(units, head.first).await?;
+    txn.insert_edges(units).await?;
+    txn.insert_corrections(units, &layout).await?;
 
     let mut position = head.first.0;
     let mut appended = Vec::with_capacity(units.len());
@@ -64,6 +67,9 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
         }
         appended.push(Appended { events, version: unit.expected_version + 1 });
     }
+    for entry in layout.corrections(units) {
+        txn.note(entry);
+    }
     txn.commit_noted().await?;
     Ok(Written::All(appended))
 }
@@ -76,20 +82,6 @@ struct Head {
 
 fn all_events(units: &[AppendUnit]) -> impl Iterator<Item = &NewEvent> {
     units.iter().flat_map(|unit| &unit.events)
-}
-
-/// An array literal: arrays of arrays of unequal length cannot be bound as such.
-fn array_literal(values: impl Iterator<Item = i64>) -> String {
-    let mut text = String::from("{");
-    for (i, value) in values.enumerate() {
-        if i > 0 {
-            text.push(',');
-        }
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{value}");
-    }
-    text.push('}');
-    text
 }
 
 impl Txn {
@@ -260,7 +252,7 @@ impl Txn {
     async fn insert_events(&mut self, units: &[AppendUnit]) -> Result<Head> {
         let heads = HeadColumns::new(units);
         let rows = EventColumns::new(units);
-        let count = rows.nids.len() as i64;
+        let count = rows.nids.len() as i64 + units.iter().map(further_positions).sum::<i64>();
         let row = sqlx::query!(
             r#"WITH head AS (
                  UPDATE log_head SET position = position + $1 RETURNING position - $1 AS base
@@ -364,12 +356,10 @@ impl Txn {
         Ok(())
     }
 
-    async fn upsert_memberships(&mut self, units: &[AppendUnit], first: Position) -> Result<()> {
+    async fn upsert_memberships(&mut self, units: &[AppendUnit], layout: &Layout) -> Result<()> {
         if units.iter().all(|unit| unit.memberships.is_empty()) {
             return Ok(());
         }
-        let positions: std::collections::HashMap<EventNid, i64> =
-            all_events(units).enumerate().map(|(i, event)| (event.record.nid, first.0 + i as i64)).collect();
         let (mut rooms, mut users, mut memberships) = (Vec::new(), Vec::new(), Vec::new());
         let (mut events, mut at) = (Vec::new(), Vec::new());
         for unit in units {
@@ -378,9 +368,7 @@ impl Txn {
                 users.push(change.user.0);
                 memberships.push(change.membership.code());
                 events.push(change.event.0);
-                // State resolution can bring back an older event: then the change happened with the newest of the unit.
-                let newest = unit.events.last().and_then(|event| positions.get(&event.record.nid));
-                at.push(positions.get(&change.event).or(newest).copied().unwrap_or(first.0));
+                at.push(layout.position_of(unit, change.event));
             }
         }
         sqlx::query!(
@@ -422,9 +410,13 @@ struct HeadColumns {
 impl HeadColumns {
     fn new(units: &[AppendUnit]) -> Self {
         let mut columns = Self::default();
-        let mut last = 0;
+        let mut last_event = 0;
+        let mut last_further = all_events(units).count() as i64;
         for unit in units {
-            last += unit.events.len() as i64;
+            last_event += unit.events.len() as i64;
+            let further = further_positions(unit);
+            last_further += further;
+            let last = if further > 0 { last_further } else { last_event };
             columns.rooms.push(unit.room.0);
             columns.versions.push(unit.expected_version);
             columns.state_groups.push(unit.head.state_group.0);

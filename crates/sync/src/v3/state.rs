@@ -40,7 +40,7 @@ pub(super) async fn section(
     let at = if context.request.use_state_after { until } else { timeline.begins_after };
     let is_lazy = !wanted.lazy_load_options.is_disabled();
     let mut events = match extent {
-        Extent::Full => full(context, room, timeline, at, is_lazy).await?,
+        Extent::Full => full(context, room, at, is_lazy).await?,
         Extent::Since(since) => changes(context.inner, room, &timeline.withheld_state, since, at).await?,
     };
     if is_lazy {
@@ -54,13 +54,12 @@ pub(super) async fn section(
 async fn full(
     context: &Context<'_>,
     room: &Arc<Room>,
-    timeline: &Timeline,
     at: Position,
     is_lazy: bool,
 ) -> Result<Vec<Arc<EventRecord>>, StorageError> {
     let nids: Vec<EventNid> = match from_memory(room, at, is_lazy) {
         Some(nids) => nids,
-        None => from_database(context, room, timeline, at).await?,
+        None => from_database(context, room, at).await?,
     };
     let mut reader = context.inner.store.reader().await?;
     let mut events = reader.list_events(&nids).await?;
@@ -74,11 +73,20 @@ async fn full(
 fn from_memory(room: &Room, at: Position, is_lazy: bool) -> Option<Vec<EventNid>> {
     let state = room.read();
     // For each slot changed since, the event that filled it before.
-    let mut undone: HashMap<(&str, &str), Option<EventNid>> = HashMap::new();
-    for event in state.recent_after(at)?.rev() {
-        if let Some(state_key) = &event.state_key {
-            undone.insert((&event.event_type, state_key), event.replaces);
+    let mut undone: HashMap<(&str, &str), (Position, Option<EventNid>)> = HashMap::new();
+    let mut undo = |slot, position, replaces| {
+        let known = undone.entry(slot).or_insert((position, replaces));
+        if position < known.0 {
+            *known = (position, replaces);
         }
+    };
+    for event in state.recent_after(at)? {
+        if let (Some(state_key), Some(position)) = (&event.state_key, event.position) {
+            undo((&*event.event_type, &**state_key), position, event.replaces);
+        }
+    }
+    for correction in state.corrections_after(at) {
+        undo((&*correction.event_type, &*correction.state_key), correction.position, correction.replaces);
     }
     let kept = state
         .state
@@ -87,27 +95,22 @@ fn from_memory(room: &Room, at: Position, is_lazy: bool) -> Option<Vec<EventNid>
         .flat_map(|(event_type, slots)| slots.iter().map(move |(key, nid)| ((&**event_type, &**key), *nid)))
         .filter(|(slot, _)| !undone.contains_key(slot))
         .map(|(_, nid)| nid);
-    Some(kept.chain(undone.values().copied().flatten()).collect())
+    Some(kept.chain(undone.values().filter_map(|(_, replaces)| *replaces)).collect())
 }
 
+/// The same, by the database.
 async fn from_database(
     context: &Context<'_>,
     room: &Room,
-    timeline: &Timeline,
     at: Position,
 ) -> Result<Vec<EventNid>, StorageError> {
-    let mut reader = context.inner.store.reader().await?;
-    // The first event after `at` knows the state before it; without one the newest before `at` knows it.
-    let next = timeline.events.iter().find(|event| event.position > Some(at));
-    if let Some(group) = next.and_then(|event| event.state_before) {
-        return Ok(reader.find_state(group).await?.into_values().collect());
-    }
-    let nids = reader.list_recent_events(room.nid, Position::START, at, 1).await?;
-    let Some(last) = reader.list_events(&nids).await?.pop() else { return Ok(Vec::new()) };
-    let Some(group) = last.state_before else { return Ok(Vec::new()) };
-    let mut state = reader.find_state(group).await?;
-    if let Some(slot) = last.slot {
-        state.insert(slot, last.nid);
+    let mut reader = context.inner.store.snapshot().await?;
+    let mut state: HashMap<_, _> = reader.list_current_state(room.nid).await?.into_iter().collect();
+    for (slot, before) in reader.list_state_undone(room.nid, at).await? {
+        match before {
+            Some(event) => state.insert(slot, event),
+            None => state.remove(&slot),
+        };
     }
     Ok(state.into_values().collect())
 }
@@ -126,21 +129,32 @@ pub(crate) async fn changes(
     let from_memory = {
         let state = room.read();
         state.recent_after(since).map(|events| {
-            let mut newest: HashMap<_, Arc<EventRecord>> = HashMap::new();
+            let mut newest: HashMap<(Arc<str>, Arc<str>), (Position, Option<EventNid>)> = HashMap::new();
+            let mut note = |slot: (Arc<str>, Arc<str>), position: Position, event| {
+                let known = newest.entry(slot).or_insert((position, event));
+                if position > known.0 {
+                    *known = (position, event);
+                }
+            };
             for event in events.filter(|event| event.position <= Some(until)) {
-                if let Some(slot) = event.slot {
-                    newest.insert(slot, event.clone());
+                if let (Some(state_key), Some(position)) = (&event.state_key, event.position) {
+                    note((event.event_type.clone(), state_key.clone()), position, Some(event.nid));
                 }
             }
-            newest.into_values().collect::<Vec<_>>()
+            for correction in state.corrections_after(since).filter(|c| c.position <= until) {
+                let slot = (correction.event_type.clone(), correction.state_key.clone());
+                note(slot, correction.position, correction.event);
+            }
+            newest.into_values().filter_map(|(_, event)| event).collect::<Vec<_>>()
         })
     };
-    let mut events = if let Some(events) = from_memory {
-        events
-    } else {
-        let mut reader = inner.store.reader().await?;
-        let nids = reader.list_state_changes(room.nid, since, until).await?;
-        reader.list_events(&nids).await?
+    let mut events = match from_memory {
+        Some(nids) => inner.store.list_events(&nids).await?,
+        None => {
+            let mut reader = inner.store.reader().await?;
+            let nids = reader.list_state_changes(room.nid, since, until).await?;
+            reader.list_events(&nids).await?
+        }
     };
     for event in withheld {
         if !events.iter().any(|known| known.slot == event.slot) {

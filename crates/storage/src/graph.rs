@@ -1,0 +1,294 @@
+//! The graph of a room: where events stand in it, what authorises them, and what is missing.
+
+use std::collections::HashMap;
+
+use hs_model::{
+    ids::{EventNid, RoomNid, SlotNid, StateGroupNid, TypeNid, UserNid},
+    records::Outcome,
+    stream::Position,
+};
+use ruma::{EventId, OwnedEventId};
+
+use crate::{
+    Reader, Txn,
+    error::{Result, StorageError},
+};
+
+/// Where a stored event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphNode {
+    /// Its number.
+    pub nid: EventNid,
+    /// Its room.
+    pub room: RoomNid,
+    /// What the checks decided.
+    pub outcome: Outcome,
+    /// Its depth.
+    pub depth: i64,
+    /// Its place in the log; `None` for outliers.
+    pub position: Option<Position>,
+    /// The state before it; `None` for outliers.
+    pub state_before: Option<StateGroupNid>,
+    /// The state after it, if that differs.
+    pub state_after: Option<StateGroupNid>,
+    /// The slot it fills.
+    pub slot: Option<SlotNid>,
+}
+
+impl GraphNode {
+    /// The state that the next event builds on; `None` for outliers. A rejected event changes nothing.
+    pub fn state(&self) -> Option<StateGroupNid> {
+        match self.outcome {
+            Outcome::Rejected => self.state_before,
+            Outcome::Accepted | Outcome::SoftFailed => self.state_after.or(self.state_before),
+        }
+    }
+}
+
+/// A forward extremity.
+#[derive(Clone, Debug)]
+pub struct GraphEnd {
+    /// Its number.
+    pub nid: EventNid,
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// The state after it.
+    pub state: StateGroupNid,
+}
+
+/// A state event with what authorises it.
+#[derive(Clone, Debug)]
+pub struct AuthEdges {
+    /// The event.
+    pub event: EventNid,
+    /// Its auth events.
+    pub auth: Vec<EventNid>,
+}
+
+/// An event to be stored without a place in the timeline.
+#[derive(Clone, Debug)]
+pub struct NewOutlier {
+    /// Its number.
+    pub nid: EventNid,
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// Its sender.
+    pub sender: UserNid,
+    /// Its type.
+    pub type_nid: TypeNid,
+    /// The slot it fills.
+    pub slot: Option<SlotNid>,
+    /// Its depth.
+    pub depth: i64,
+    /// When its origin says it was made.
+    pub origin_server_ts: i64,
+    /// Accepted or rejected.
+    pub outcome: Outcome,
+    /// Why it was rejected.
+    pub reason: Option<String>,
+    /// Its auth events.
+    pub auth: Vec<EventNid>,
+    /// Its JSON.
+    pub json: Box<str>,
+}
+
+/// A redaction that names an event.
+#[derive(Clone, Debug)]
+pub struct RedactionRow {
+    /// The redaction.
+    pub redaction: EventNid,
+    /// The event that it names.
+    pub target: OwnedEventId,
+}
+
+impl Reader {
+    /// Where events stand, as far as they are stored.
+    pub async fn find_graph_nodes(&mut self, ids: &[&EventId]) -> Result<HashMap<OwnedEventId, GraphNode>> {
+        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let rows = sqlx::query!(
+            "SELECT event_nid, event_id, room_nid, outcome, depth, stream_position, state_before, state_after, slot_nid
+             FROM events
+             WHERE event_id = ANY($1)",
+            &ids as &[&str]
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let wrong = |column| StorageError::Inconsistent {
+                    table: "events",
+                    column,
+                    row: row.event_nid.to_string(),
+                };
+                let node = GraphNode {
+                    nid: EventNid(row.event_nid),
+                    room: RoomNid(row.room_nid),
+                    outcome: Outcome::from_code(row.outcome).ok_or_else(|| wrong("outcome"))?,
+                    depth: row.depth,
+                    position: row.stream_position.map(Position),
+                    state_before: row.state_before.map(StateGroupNid),
+                    state_after: row.state_after.map(StateGroupNid),
+                    slot: row.slot_nid.map(SlotNid),
+                };
+                Ok((OwnedEventId::try_from(row.event_id).map_err(|_| wrong("event_id"))?, node))
+            })
+            .collect()
+    }
+
+    /// The ends of a graph, in the order given.
+    pub async fn list_ends(&mut self, ends: &[EventNid]) -> Result<Vec<GraphEnd>> {
+        let nids: Vec<i64> = ends.iter().map(|nid| nid.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT event_nid, event_id, COALESCE(state_after, state_before, 0) AS "state!"
+             FROM events
+             WHERE event_nid = ANY($1)
+             ORDER BY ARRAY_POSITION($1, event_nid)"#,
+            &nids
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let wrong = || StorageError::Inconsistent {
+                    table: "events",
+                    column: "event_id",
+                    row: row.event_nid.to_string(),
+                };
+                Ok(GraphEnd {
+                    nid: EventNid(row.event_nid),
+                    event_id: OwnedEventId::try_from(row.event_id).map_err(|_| wrong())?,
+                    state: StateGroupNid(row.state),
+                })
+            })
+            .collect()
+    }
+
+    /// What authorises the state events of a room, outliers included.
+    pub async fn list_auth_edges(&mut self, room: RoomNid) -> Result<Vec<AuthEdges>> {
+        let rows = sqlx::query!(
+            "SELECT event_nid, auth_nids FROM events WHERE room_nid = $1 AND slot_nid IS NOT NULL",
+            room.0
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows.into_iter().map(|row| edges(row.event_nid, row.auth_nids)).collect())
+    }
+
+    /// What authorises some events.
+    pub async fn list_auth_edges_of(&mut self, events: &[EventNid]) -> Result<Vec<AuthEdges>> {
+        let nids: Vec<i64> = events.iter().map(|nid| nid.0).collect();
+        let rows = sqlx::query!("SELECT event_nid, auth_nids FROM events WHERE event_nid = ANY($1)", &nids)
+            .fetch_all(self.conn())
+            .await?;
+        Ok(rows.into_iter().map(|row| edges(row.event_nid, row.auth_nids)).collect())
+    }
+
+    /// Accepted redactions that name one of these events.
+    pub async fn list_redactions_of(
+        &mut self,
+        room: RoomNid,
+        targets: &[&EventId],
+    ) -> Result<Vec<RedactionRow>> {
+        let ids: Vec<&str> = targets.iter().map(|id| id.as_str()).collect();
+        let rows = sqlx::query!(
+            "SELECT r.redaction_nid, r.redacts_id
+             FROM redactions r
+             JOIN events e ON e.event_nid = r.redaction_nid
+             WHERE r.room_nid = $1 AND r.redacts_id = ANY($2) AND e.outcome = 0
+             ORDER BY e.stream_position",
+            room.0,
+            &ids as &[&str]
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let target =
+                    OwnedEventId::try_from(row.redacts_id).map_err(|_| StorageError::Inconsistent {
+                        table: "redactions",
+                        column: "redacts_id",
+                        row: row.redaction_nid.to_string(),
+                    })?;
+                Ok(RedactionRow { redaction: EventNid(row.redaction_nid), target })
+            })
+            .collect()
+    }
+
+    /// Which of these events others of the room name as predecessors, and are not stored.
+    pub async fn list_missing_among(&mut self, room: RoomNid, ids: &[&EventId]) -> Result<Vec<String>> {
+        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let missing = sqlx::query_scalar!(
+            "SELECT DISTINCT prev_event_id FROM missing_prev_events WHERE room_nid = $1 AND prev_event_id = ANY($2)",
+            room.0,
+            &ids as &[&str]
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(missing)
+    }
+}
+
+fn edges(event: i64, auth: Vec<i64>) -> AuthEdges {
+    AuthEdges { event: EventNid(event), auth: auth.into_iter().map(EventNid).collect() }
+}
+
+impl Txn {
+    /// Until the commit, nobody else stores outliers of the room.
+    pub async fn lock_outliers(&mut self, room: RoomNid) -> Result<()> {
+        const NAMESPACE: i32 = 0x6b69_7468;
+        sqlx::query!("SELECT pg_advisory_xact_lock($1, $2)", NAMESPACE, room.0 as i32)
+            .execute(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// Stores events without a place in the timeline. Under [`lock_outliers`](Self::lock_outliers); those that have come
+    /// with a place meanwhile stay as they are.
+    pub async fn insert_outliers(&mut self, room: RoomNid, outliers: &[NewOutlier]) -> Result<()> {
+        let nids: Vec<i64> = outliers.iter().map(|o| o.nid.0).collect();
+        let ids: Vec<&str> = outliers.iter().map(|o| o.event_id.as_str()).collect();
+        let senders: Vec<i64> = outliers.iter().map(|o| o.sender.0).collect();
+        let types: Vec<i64> = outliers.iter().map(|o| o.type_nid.0).collect();
+        let slots: Vec<Option<i64>> = outliers.iter().map(|o| o.slot.map(|slot| slot.0)).collect();
+        let depths: Vec<i64> = outliers.iter().map(|o| o.depth).collect();
+        let times: Vec<i64> = outliers.iter().map(|o| o.origin_server_ts).collect();
+        let outcomes: Vec<i16> = outliers.iter().map(|o| o.outcome.code()).collect();
+        let reasons: Vec<Option<&str>> = outliers.iter().map(|o| o.reason.as_deref()).collect();
+        let auth: Vec<String> =
+            outliers.iter().map(|o| crate::append::array_literal(o.auth.iter().map(|nid| nid.0))).collect();
+        let json: Vec<&str> = outliers.iter().map(|o| &*o.json).collect();
+        sqlx::query!(
+            "WITH new AS (
+               SELECT * FROM UNNEST($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+                 $8::bigint[], $9::smallint[], $10::text[], $11::text[], $12::text[])
+                 AS o (event_nid, event_id, sender_nid, type_nid, slot_nid, depth, origin_server_ts, outcome, reason,
+                   auth_nids, json)
+             ), stored AS (
+               INSERT INTO events (event_nid, event_id, room_nid, sender_nid, type_nid, slot_nid, depth, origin_server_ts,
+                 outcome, reason, prev_nids, auth_nids)
+               SELECT event_nid, event_id, $1, sender_nid, type_nid, slot_nid, depth, origin_server_ts, outcome, reason,
+                 '{}', auth_nids::bigint[]
+               FROM new
+               ON CONFLICT (event_id) DO NOTHING
+               RETURNING event_nid
+             )
+             INSERT INTO event_json (event_nid, json)
+             SELECT event_nid, json FROM stored JOIN new USING (event_nid)",
+            room.0,
+            &nids,
+            &ids as &[&str],
+            &senders,
+            &types,
+            &slots as &[Option<i64>],
+            &depths,
+            &times,
+            &outcomes,
+            &reasons as &[Option<&str>],
+            &auth,
+            &json as &[&str]
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+}
