@@ -271,6 +271,12 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// The newest event of the batch; `None` when there is none since everything was so already.
+    pub(crate) fn into_last_pdu(self) -> Option<Pdu> {
+        let event = self.work.events.last()?;
+        crate::pdus::parse(self.room, &event.record).ok()
+    }
+
     /// The ends of the graph after the batch.
     pub(crate) fn extremities(&self) -> &[Extremity] {
         &self.work.extremities

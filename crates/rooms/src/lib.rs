@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod actions;
+pub mod adopt;
 mod aggregations;
 pub mod aliases;
 mod auth_graph;
@@ -27,6 +28,7 @@ mod loading;
 pub mod members;
 pub mod membership;
 pub mod new_room;
+mod outliers;
 pub mod paginate;
 mod pdus;
 pub mod people;

@@ -12,7 +12,7 @@ use hs_model::{
     ids::{DeviceNid, RoomNid},
     records::{EventRecord, TransactionRef},
 };
-use hs_room_rules::{build::BuildError, client_content::ContentError};
+use hs_room_rules::{build::BuildError, client_content::ContentError, pdu::Pdu};
 use hs_storage::{
     StorageError,
     append::{AppendError, AppendUnit, Appended},
@@ -164,6 +164,28 @@ impl Rooms {
         let (reply, answer) = oneshot::channel();
         self.enqueue(room, Job::Receive { events, reply })?;
         answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+    }
+
+    /// An event that is built, checked and signed, and not written: what another server is to sign as well.
+    pub async fn build_only(&self, room: &Arc<Room>, request: &WriteRequest) -> Result<Pdu, WriteError> {
+        for _ in 0..MAX_ATTEMPTS {
+            if room.read().head.is_none() {
+                loading::load_head(&self.inner.store, room).await?;
+            }
+            let Some(mut batch) =
+                Batch::prepare(self, room, std::iter::once(Request::Write(request))).await?
+            else {
+                continue;
+            };
+            let version = batch.version();
+            match batch.add(request).await {
+                Err(WriteError::Forbidden(_) | WriteError::BadState(_))
+                    if !self.is_current(room, version).await? => {}
+                Err(error) => return Err(error),
+                Ok(_) => return batch.into_last_pdu().ok_or(WriteError::Busy),
+            }
+        }
+        Err(WriteError::Busy)
     }
 
     fn enqueue(&self, room: &Arc<Room>, job: Job) -> Result<(), WriteError> {

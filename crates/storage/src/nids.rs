@@ -226,6 +226,33 @@ impl Store {
         Ok(SlotNid(nid))
     }
 
+    /// The numbers of state slots, made where they are new.
+    pub async fn intern_slots(
+        &self,
+        slots: &[(&str, &str)],
+    ) -> Result<HashMap<(Arc<str>, Arc<str>), SlotNid>> {
+        let mut found = self.find_slots(slots).await?;
+        let is_new = |slot: &&(&str, &str)| !found.contains_key(&(Arc::from(slot.0), Arc::from(slot.1)));
+        let new: Vec<&(&str, &str)> = slots.iter().filter(is_new).collect();
+        if new.is_empty() {
+            return Ok(found);
+        }
+        let types: Vec<&str> = new.iter().map(|(event_type, _)| *event_type).collect();
+        let keys: Vec<&str> = new.iter().map(|(_, state_key)| *state_key).collect();
+        sqlx::query!(
+            "INSERT INTO state_slots (event_type, state_key)
+             SELECT DISTINCT * FROM UNNEST($1::text[], $2::text[])
+             ON CONFLICT (event_type, state_key) DO NOTHING",
+            &types as &[&str],
+            &keys as &[&str]
+        )
+        .execute(self.pool())
+        .await?;
+        let new: Vec<(&str, &str)> = new.into_iter().copied().collect();
+        found.extend(self.find_slots(&new).await?);
+        Ok(found)
+    }
+
     /// The numbers of those of the slots that exist.
     pub async fn find_slots(&self, slots: &[(&str, &str)]) -> Result<HashMap<(Arc<str>, Arc<str>), SlotNid>> {
         let mut found = HashMap::with_capacity(slots.len());
