@@ -35,6 +35,7 @@ pub mod notices;
 pub mod notifications;
 pub mod one_time_keys;
 pub mod openid;
+pub mod outgoing_edus;
 pub mod presence;
 pub mod profiles;
 pub mod public_rooms;

@@ -52,6 +52,13 @@ pub enum LogKind {
     UserSignature = 31,
     /// A user's subscription to a thread of a room.
     ThreadSubscription = 20,
+    /// EDUs for other servers were queued at this position.
+    OutgoingEdu = 83,
+    /// An event of another server that this one has to send on to the servers of the room, as it does after `send_join`;
+    /// `subject` is its number.
+    ForwardedEvent = 84,
+    /// A server that could not be reached has made itself heard; `subject` is its number in `destinations`.
+    DestinationHeard = 85,
 }
 
 impl LogKind {
@@ -83,6 +90,9 @@ impl LogKind {
             30 => Self::OneTimeKeys,
             31 => Self::UserSignature,
             20 => Self::ThreadSubscription,
+            83 => Self::OutgoingEdu,
+            84 => Self::ForwardedEvent,
+            85 => Self::DestinationHeard,
             _ => {
                 return Err(StorageError::Inconsistent {
                     table: "log",
