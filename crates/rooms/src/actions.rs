@@ -7,7 +7,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomId, RoomOrAliasId, UserId};
 
 use crate::{
     Room, Rooms,
-    ports::{Profile, Profiles},
+    ports::{Profile, Profiles, RemoteDirectory},
 };
 
 /// Acts on rooms for local users.
@@ -15,6 +15,7 @@ use crate::{
 pub struct RoomActions {
     pub(crate) rooms: Rooms,
     profiles: Arc<dyn Profiles>,
+    pub(crate) remote_directory: Option<Arc<dyn RemoteDirectory>>,
 }
 
 /// A room of which this server knows nothing, by the name that was asked for.
@@ -42,7 +43,14 @@ pub enum FindRoomError {
 impl RoomActions {
     /// Acts on `rooms`; member events show what `profiles` says.
     pub fn new(rooms: Rooms, profiles: Arc<dyn Profiles>) -> Self {
-        Self { rooms, profiles }
+        Self { rooms, profiles, remote_directory: None }
+    }
+
+    /// The same, knowing the aliases of other servers too.
+    #[must_use]
+    pub fn with_remote_directory(mut self, directory: Arc<dyn RemoteDirectory>) -> Self {
+        self.remote_directory = Some(directory);
+        self
     }
 
     /// The rooms.

@@ -1,19 +1,22 @@
 //! Names of rooms.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use hs_model::membership::Membership;
+use hs_model::{ids::UserNid, membership::Membership};
 use hs_room_rules::{power_levels::PowerLevels, visibility::HistoryVisibility};
 use hs_storage::StorageError;
-use ruma::{OwnedRoomAliasId, RoomAliasId, RoomId};
+use ruma::{OwnedRoomAliasId, OwnedServerName, RoomAliasId, RoomId};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     Intent, Room, RoomActions, Rooms, Sender, WriteError, WriteRequest,
     actions::{FindRoomError, UnknownRoom},
+    ports::{RemoteError, ResolvedAlias},
 };
 
+/// How many servers are named that are in the room of an alias.
+const MAX_SERVERS: usize = 100;
 /// How long an alias may be.
 ///
 /// <https://spec.matrix.org/v1.19/appendices/#room-aliases>
@@ -37,6 +40,9 @@ pub enum AliasError {
     /// The user is not in the room, or lacks the power.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The server that the alias belongs to could not be asked.
+    #[error("the server of the alias could not be asked: {0}")]
+    Remote(#[from] RemoteError),
     /// The database failed.
     #[error("the alias could not be looked up")]
     Storage(#[from] StorageError),
@@ -121,6 +127,20 @@ impl RoomActions {
         }
     }
 
+    /// Where an alias of any server leads.
+    pub async fn look_up_alias(&self, alias: &RoomAliasId) -> Result<ResolvedAlias, AliasError> {
+        if alias.server_name() == self.rooms.server_name() {
+            let room = self.resolve_alias(alias).await?;
+            let servers = self.rooms.resident_servers(&room).await?;
+            return Ok(ResolvedAlias { room_id: room.room_id.clone(), servers });
+        }
+        let found = match &self.remote_directory {
+            Some(directory) => directory.resolve(alias).await?,
+            None => None,
+        };
+        found.ok_or_else(|| AliasError::NotFound(alias.to_owned()))
+    }
+
     /// Deletes an alias: its creator may, and those who have power over the aliases of its room.
     pub async fn delete_alias(&self, alias: &RoomAliasId, asker: &Asker) -> Result<(), AliasError> {
         let not_found = || AliasError::NotFound(alias.to_owned());
@@ -190,12 +210,21 @@ impl RoomActions {
         let wanted = CanonicalAlias::of(content);
         for alias in wanted.aliases().filter(|alias| !current.aliases().any(|known| known == *alias)) {
             let Ok(alias_id) = <&RoomAliasId>::try_from(alias) else { continue };
-            let row = self.rooms.store().reader().await?.find_alias(alias_id).await?;
-            if row.is_none_or(|row| row.room != room.nid) {
+            if !self.leads_to(alias_id, room).await? {
                 return Err(AliasCheckError::Elsewhere(alias.to_owned()));
             }
         }
         Ok(())
+    }
+
+    /// Whether an alias leads to a room. One whose server cannot be asked does not.
+    async fn leads_to(&self, alias: &RoomAliasId, room: &Room) -> Result<bool, StorageError> {
+        if alias.server_name() == self.rooms.server_name() {
+            let row = self.rooms.store().reader().await?.find_alias(alias).await?;
+            return Ok(row.is_some_and(|row| row.room == room.nid));
+        }
+        let Some(directory) = &self.remote_directory else { return Ok(false) };
+        Ok(matches!(directory.resolve(alias).await, Ok(Some(found)) if found.room_id == room.room_id))
     }
 
     /// Takes an alias that is gone out of the room's canonical alias event, if the user may change that.
@@ -241,4 +270,20 @@ pub(crate) fn check_new_alias(rooms: &Rooms, alias: &RoomAliasId) -> Result<(), 
         return Err(AliasError::TooLong);
     }
     Ok(())
+}
+
+impl Rooms {
+    /// The servers with members in a room, for those who want to get in: this one first, then those with most members.
+    async fn resident_servers(&self, room: &Room) -> Result<Vec<OwnedServerName>, StorageError> {
+        let users: Vec<UserNid> = room.read().users_with(Membership::Join).collect();
+        let mut members: HashMap<OwnedServerName, usize> = HashMap::new();
+        for user_id in self.store().user_ids(&users).await?.into_values() {
+            *members.entry(user_id.server_name().to_owned()).or_default() += 1;
+        }
+        members.remove(self.server_name());
+        let mut others: Vec<(OwnedServerName, usize)> = members.into_iter().collect();
+        others.sort_unstable_by(|(a, x), (b, y)| (Reverse(x), a).cmp(&(Reverse(y), b)));
+        let others = others.into_iter().map(|(server, _)| server);
+        Ok(std::iter::once(self.server_name().to_owned()).chain(others).take(MAX_SERVERS).collect())
+    }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Debug, future::Future, pin::Pin};
 
 use hs_model::ids::UserNid;
 use hs_storage::StorageError;
-use ruma::UserId;
+use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, UserId};
 
 /// How a user wants to be shown in rooms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,4 +22,34 @@ pub type ProfileFuture<'a> = Pin<Box<dyn Future<Output = Result<Profile, Storage
 pub trait Profiles: Send + Sync + Debug {
     /// The profile of a user of this server.
     fn profile<'a>(&'a self, user: UserNid, user_id: &'a UserId) -> ProfileFuture<'a>;
+}
+
+/// Where an alias leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedAlias {
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// Servers that are likely to be in the room, the best first.
+    pub servers: Vec<OwnedServerName>,
+}
+
+/// Why another server did not say what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// It could not be reached, or did not answer in time or sensibly.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It does not want to.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// The answer of [`RemoteDirectory`].
+pub type AliasFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<ResolvedAlias>, RemoteError>> + Send + 'a>>;
+
+/// Knows the aliases of other servers.
+pub trait RemoteDirectory: Send + Sync + Debug {
+    /// Where an alias of another server leads; `None` when that server says that there is no such alias.
+    fn resolve<'a>(&'a self, alias: &'a RoomAliasId) -> AliasFuture<'a>;
 }

@@ -35,6 +35,7 @@ pub(super) fn alias_error(error: AliasError) -> ApiError {
         AliasError::Taken(_) => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", message),
         AliasError::NotFound(_) => ApiError::not_found(message),
         AliasError::Forbidden(why) => ApiError::forbidden(why),
+        AliasError::Remote(_) => ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message),
         AliasError::Storage(error) => ApiError::internal(error),
     }
 }

@@ -17,9 +17,8 @@ pub(super) async fn get(
     State(actions): State<RoomActions>,
     Args(request): Args<get_alias::v3::Request>,
 ) -> Result<Reply<get_alias::v3::Response>, ApiError> {
-    let room = actions.resolve_alias(&request.room_alias).await.map_err(alias_error)?;
-    let servers = vec![actions.rooms().server_name().to_owned()];
-    Ok(Reply(get_alias::v3::Response::new(room.room_id.clone(), servers)))
+    let found = actions.look_up_alias(&request.room_alias).await.map_err(alias_error)?;
+    Ok(Reply(get_alias::v3::Response::new(found.room_id, found.servers)))
 }
 
 /// `PUT /_matrix/client/v3/directory/room/{roomAlias}`
