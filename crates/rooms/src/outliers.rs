@@ -17,7 +17,7 @@ use hs_room_rules::{
 };
 use hs_storage::{
     StorageError,
-    graph::{GraphNode, NewOutlier},
+    graph::{AuthEdges, GraphNode, NewOutlier},
 };
 use ruma::{EventId, OwnedEventId, UserId};
 
@@ -69,7 +69,13 @@ impl Rooms {
         } else {
             judge(new, stored)
         };
-        self.insert_outliers(room, judged, known).await
+        // An invitation that came before the room is stored without what authorises it.
+        let lonely: Vec<Arc<Pdu>> = given
+            .iter()
+            .filter(|(id, _)| known.get(*id).is_some_and(|node| node.position.is_none()))
+            .map(|(_, pdu)| pdu.clone())
+            .collect();
+        self.insert_outliers(room, judged, known, &lonely).await
     }
 
     /// Where events, and those that authorise them, are stored.
@@ -96,6 +102,7 @@ impl Rooms {
         room: &Room,
         judged: Judged,
         known: HashMap<OwnedEventId, GraphNode>,
+        lonely: &[Arc<Pdu>],
     ) -> Result<HashMap<OwnedEventId, StoredState>, StorageError> {
         let store = &self.inner.store;
         let senders: Vec<&UserId> = judged.iter().map(|(pdu, _)| pdu.sender()).collect();
@@ -150,6 +157,16 @@ impl Rooms {
                 json: pdu.json().into(),
             });
             places.insert(pdu.event_id().to_owned(), StoredState { nid, slot, outcome });
+        }
+        let edges: Vec<AuthEdges> = lonely
+            .iter()
+            .filter_map(|pdu| {
+                let auth = pdu.auth_events().iter().filter_map(|id| Some(places.get(id)?.nid)).collect();
+                Some(AuthEdges { event: places.get(pdu.event_id())?.nid, auth })
+            })
+            .collect();
+        if !edges.is_empty() {
+            txn.set_auth_edges(&edges).await?;
         }
         for chunk in outliers.chunks(CHUNK) {
             txn.insert_outliers(room.nid, chunk).await?;

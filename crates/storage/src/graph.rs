@@ -242,6 +242,25 @@ impl Txn {
         Ok(())
     }
 
+    /// Notes what authorises events that were stored when that was not known.
+    pub async fn set_auth_edges(&mut self, edges: &[AuthEdges]) -> Result<()> {
+        let nids: Vec<i64> = edges.iter().map(|edge| edge.event.0).collect();
+        let auth: Vec<String> = edges
+            .iter()
+            .map(|edge| crate::append::array_literal(edge.auth.iter().map(|nid| nid.0)))
+            .collect();
+        sqlx::query!(
+            "UPDATE events SET auth_nids = new.auth_nids::bigint[]
+             FROM UNNEST($1::bigint[], $2::text[]) AS new (event_nid, auth_nids)
+             WHERE events.event_nid = new.event_nid AND events.auth_nids = '{}'",
+            &nids,
+            &auth
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
     /// Stores events without a place in the timeline. Under [`lock_outliers`](Self::lock_outliers); those that have come
     /// with a place meanwhile stay as they are.
     pub async fn insert_outliers(&mut self, room: RoomNid, outliers: &[NewOutlier]) -> Result<()> {

@@ -39,7 +39,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
         return Ok(Written::Lost(lost));
     }
     let layout = Layout::new(units, head.first);
-    txn.upsert_memberships(units, &layout).await?;
+    txn.upsert_memberships(units, head.first).await?;
     txn.insert_notices(units, head.first).await?;
     txn.insert_edges(units).await?;
     txn.insert_corrections(units, &layout).await?;
@@ -323,7 +323,7 @@ impl Txn {
     }
 
     /// What the events mean to single users.
-    async fn insert_notices(&mut self, units: &[AppendUnit], first: Position) -> Result<()> {
+    pub(crate) async fn insert_notices(&mut self, units: &[AppendUnit], first: Position) -> Result<()> {
         let (mut rooms, mut users, mut events) = (Vec::new(), Vec::new(), Vec::new());
         let (mut at, mut attentions, mut tweaks) = (Vec::new(), Vec::new(), Vec::new());
         for (i, event) in all_events(units).enumerate() {
@@ -356,10 +356,11 @@ impl Txn {
         Ok(())
     }
 
-    async fn upsert_memberships(&mut self, units: &[AppendUnit], layout: &Layout) -> Result<()> {
+    pub(crate) async fn upsert_memberships(&mut self, units: &[AppendUnit], first: Position) -> Result<()> {
         if units.iter().all(|unit| unit.memberships.is_empty()) {
             return Ok(());
         }
+        let layout = Layout::new(units, first);
         let (mut rooms, mut users, mut memberships) = (Vec::new(), Vec::new(), Vec::new());
         let (mut events, mut at) = (Vec::new(), Vec::new());
         for unit in units {
