@@ -30,6 +30,3 @@ CREATE TABLE forwarded_events (
     position BIGINT NOT NULL
 );
 COMMENT ON TABLE forwarded_events IS 'Events made elsewhere that this server sends to the servers of the room, since it was asked to take them into the room (send_join and the like).';
-
--- To find the users of a server, and by them the rooms that it is in.
-CREATE INDEX users_by_server ON users (substr(user_id, strpos(user_id, ':') + 1));

@@ -115,9 +115,9 @@ impl Txn {
     pub async fn doubt_all_destinations(&mut self, own_name: &str, since: Position) -> Result<()> {
         sqlx::query!(
             "INSERT INTO destinations (server_name, pending_since)
-             SELECT DISTINCT substr(u.user_id, strpos(u.user_id, ':') + 1), $2::bigint
+             SELECT DISTINCT u.server_name, $2::bigint
              FROM users u
-             WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) <> $1
+             WHERE u.server_name <> $1
                AND EXISTS (SELECT FROM memberships m WHERE m.user_nid = u.user_nid AND m.membership = 2)
              ORDER BY 1
              ON CONFLICT (server_name) DO UPDATE

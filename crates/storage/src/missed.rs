@@ -74,7 +74,7 @@ impl Reader {
              FROM (
                  SELECT m.room_nid, MIN(COALESCE(m.since_position, m.stream_position)) AS since
                  FROM users u JOIN memberships m USING (user_nid)
-                 WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) = $1 AND m.membership = 2
+                 WHERE u.server_name = $1 AND m.membership = 2
                  GROUP BY m.room_nid
              ) AS shared
              JOIN room_heads h ON h.room_nid = shared.room_nid
@@ -105,9 +105,9 @@ impl Reader {
             rooms.iter().map(|shared| (shared.room.0, shared.since.max(missed.after).0)).unzip();
         let rows = sqlx::query!(
             r#"SELECT e.room_nid, e.event_nid, e.stream_position AS "position!",
-                 (substr(u.user_id, strpos(u.user_id, ':') + 1) = $3
+                 (u.server_name = $3
                    OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = e.event_nid))
-                 AND substr(u.user_id, strpos(u.user_id, ':') + 1) <> $5 AS "is_ours!"
+                 AND u.server_name <> $5 AS "is_ours!"
              FROM UNNEST($1::bigint[], $2::bigint[]) AS shared (room_nid, since)
              CROSS JOIN LATERAL (
                  SELECT room_nid, event_nid, stream_position, sender_nid
@@ -157,7 +157,7 @@ impl Reader {
                  FROM events end_event JOIN users u ON u.user_nid = end_event.sender_nid
                  WHERE end_event.event_nid = ANY(h.forward_extremities) AND end_event.outcome = 0
                    AND end_event.stream_position > shared.since
-                   AND substr(u.user_id, strpos(u.user_id, ':') + 1) <> $3
+                   AND u.server_name <> $3
                  ORDER BY end_event.stream_position DESC
                  LIMIT $6
              ) AS e
@@ -170,7 +170,7 @@ impl Reader {
                      LIMIT $5
                  ) AS recent
                  JOIN users u ON u.user_nid = recent.sender_nid
-                 WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) = $4
+                 WHERE u.server_name = $4
                    OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = recent.event_nid)
              )
              ORDER BY shared.rank, e.stream_position",
@@ -194,9 +194,9 @@ impl Reader {
              JOIN memberships m USING (user_nid)
              JOIN events e ON e.event_nid = m.event_nid
              JOIN users s ON s.user_nid = e.sender_nid
-             WHERE substr(u.user_id, strpos(u.user_id, ':') + 1) = $1
+             WHERE u.server_name = $1
                AND m.membership IN (0, 4) AND m.stream_position > $2 AND m.stream_position <= $3
-               AND substr(s.user_id, strpos(s.user_id, ':') + 1) = $4
+               AND s.server_name = $4
              ORDER BY m.stream_position
              LIMIT $5",
             missed.destination,
@@ -230,7 +230,7 @@ impl Reader {
             "SELECT r.room_nid, r.stream_position
              FROM receipts r JOIN users u USING (user_nid)
              WHERE r.room_nid = ANY($1) AND r.stream_position > $2 AND r.stream_position <= $3
-               AND r.receipt_type = 'm.read' AND substr(u.user_id, strpos(u.user_id, ':') + 1) = $4
+               AND r.receipt_type = 'm.read' AND u.server_name = $4
              ORDER BY r.stream_position DESC
              LIMIT $5",
             &nids,

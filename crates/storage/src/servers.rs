@@ -77,7 +77,7 @@ impl Reader {
 
     /// What the users of a server are in each of the rooms: the rooms where one is joined are mapped to `Join`, those where
     /// none is and one is invited to `Invite`.
-    pub async fn list_rooms_of_server(
+    pub async fn list_stays_of_server(
         &mut self,
         rooms: &[RoomNid],
         server: &ServerName,
