@@ -4,4 +4,17 @@
 //! answer. What others ask is answered under `inbound`, after their signature was checked. Rooms know nothing of HTTP: what
 //! they need of other servers are ports, which this crate implements.
 //!
+//! Start with [`FederationClient`], [`Keyring`] and [`RequestVerifier`].
+//!
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
+
+pub mod discovery;
+pub mod keyring;
+pub mod outbound;
+pub mod request_auth;
+mod server_policy;
+
+pub use keyring::{Keyring, KeyringError, PduError};
+pub use outbound::client::{ClientError, ClientOptions, FederationClient, Limits, RequestError};
+pub use request_auth::{RequestAuthError, RequestVerifier, XMatrix};
+pub use server_policy::{ServerPattern, ServerPatternError, ServerPolicy};

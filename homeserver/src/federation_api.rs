@@ -1,13 +1,75 @@
 //! The server-server API: one file per path of the specification, registered here.
+//!
+//! A handler takes [`FederationArgs`], whose server has proved who it is, calls one service, and maps what went wrong by
+//! one `match` beside it.
 
+pub(crate) mod auth;
+mod key;
 mod openid;
+mod version;
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    extract::{FromRef, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use federation::{FederationClient, Keyring, RequestVerifier, ServerPolicy};
 use hs_accounts::Accounts;
+use hs_e2ee::E2ee;
+use hs_ephemeral::Ephemeral;
+use hs_http::{ApiError, RouterExt};
+use hs_rooms::{RoomActions, Rooms};
+use hs_storage::Store;
+use ruma::OwnedServerName;
+
+pub(crate) use self::{auth::FederationArgs, key::OwnKeys};
+
+/// What the handlers of this API work with. Each asks for the parts it needs.
+#[derive(Clone, Debug, FromRef)]
+pub(crate) struct FederationState {
+    /// The name of this server.
+    pub(crate) server_name: OwnedServerName,
+    /// The database.
+    pub(crate) store: Store,
+    /// Users, sessions, and what they keep with us.
+    pub(crate) accounts: Arc<Accounts>,
+    /// The rooms.
+    pub(crate) rooms: Rooms,
+    /// What users do in and to rooms.
+    pub(crate) actions: RoomActions,
+    /// Typing, receipts, presence.
+    pub(crate) ephemeral: Ephemeral,
+    /// Keys, messages between devices, backups of keys.
+    pub(crate) e2ee: E2ee,
+    /// Asks other servers.
+    pub(crate) client: FederationClient,
+    /// The public keys of other servers.
+    pub(crate) keyring: Keyring,
+    /// Checks who made a request.
+    pub(crate) verifier: RequestVerifier,
+    /// The keys of this server.
+    pub(crate) own_keys: OwnKeys,
+}
 
 /// All routes of this API. Whoever serves it adds the fallbacks.
-pub(crate) fn router() -> Router<Arc<Accounts>> {
-    Router::new().route("/_matrix/federation/v1/openid/userinfo", get(openid::get))
+pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
+    let closed = middleware::from_fn_with_state(policy.clone(), closed_layer);
+    Router::new()
+        .merge(key::routes())
+        .route("/_matrix/federation/v1/version", get(version::get))
+        .layer(closed)
+        // Asked by services of this server's own users, whether or not it talks to other servers.
+        .route("/_matrix/federation/v1/openid/userinfo", get(openid::get))
+}
+
+/// Refuses everything while federation is switched off.
+async fn closed_layer(State(policy): State<ServerPolicy>, request: Request, next: Next) -> Response {
+    if policy.is_enabled() {
+        return next.run(request).await;
+    }
+    ApiError::forbidden("This server does not federate").into_response()
 }

@@ -11,7 +11,11 @@ mod payload;
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hs_model::{clock::Clock, stream::Position};
+use hs_model::{
+    clock::{Clock, SystemClock},
+    stream::Position,
+};
+use hs_outbound::Guard;
 use hs_push::{JoinedRoom, Push};
 use hs_rooms::Rooms;
 use hs_storage::{
@@ -19,6 +23,7 @@ use hs_storage::{
     pushers::{PusherRow, QueuedPush},
 };
 use rand::RngExt as _;
+use rustls::ClientConfig;
 use tokio::time::Instant;
 
 use self::{gateway::Gateways, payload::Target};
@@ -65,14 +70,14 @@ pub(crate) fn start(
     foundation: &Foundation,
     rooms: &Rooms,
     push: &Push,
-    clock: Arc<dyn Clock>,
+    tls: ClientConfig,
 ) -> anyhow::Result<()> {
     let worker = Worker {
         store: foundation.store.clone(),
         rooms: rooms.clone(),
         push: push.clone(),
-        clock,
-        gateways: Gateways::new(foundation.config.push.allowed_private_ranges.clone())?,
+        clock: Arc::new(SystemClock),
+        gateways: Gateways::new(Guard::new(foundation.config.push.allowed_private_ranges.clone()), tls)?,
         holder: format!("{:016x}", rand::rng().random::<u64>()),
     };
     foundation.tasks.supervise("push delivery", move || {

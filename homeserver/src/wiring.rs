@@ -1,6 +1,7 @@
 //! How the parts of a running server are put together, started, and stopped.
 
 pub(crate) mod accounts;
+mod federation;
 mod profiles;
 mod routes;
 mod services;

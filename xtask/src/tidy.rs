@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 use crate::workspace::Workspace;
 
 /// Each crate with its floor. A crate uses only lower ones; crates on one floor never use each other.
-const FLOORS: [(&str, u32); 13] = [
+const FLOORS: [(&str, u32); 14] = [
     ("hs-model", 1),
     ("hs-room-rules", 2),
     ("hs-storage", 2),
     ("hs-http", 2),
+    ("hs-outbound", 2),
     ("hs-rooms", 3),
     ("hs-accounts", 3),
     ("hs-ephemeral", 3),

@@ -23,7 +23,7 @@ mod token;
 pub use client_ip::ClientIp;
 pub use error::ApiError;
 pub use extract::{JsonBody, PathArgs, QueryArgs};
-pub use request::{Args, RouteOptions};
+pub use request::{Args, RawArgs, RequestArgs, RouteOptions};
 pub use request_id::RequestId;
 pub use response::{JsonReply, RawJson, Reply};
 pub use router::RouterExt;

@@ -4,7 +4,8 @@ use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, RawPathParams, Request},
 };
-use http::{Method, header::CONTENT_TYPE};
+use bytes::Bytes;
+use http::{Method, header::CONTENT_TYPE, request::Parts};
 use ruma::api::{
     IncomingRequest, IncomingRequestExt, Metadata,
     error::{DeserializationError, FromHttpRequestError},
@@ -58,6 +59,25 @@ where
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        RawArgs::read::<T, S>(request, state).await?.parse().map(Self)
+    }
+}
+
+/// A request with its body, before it becomes one of ruma's types: for extractors that check what was sent as it was sent.
+#[derive(Clone, Debug)]
+pub struct RawArgs {
+    /// Everything but the body.
+    pub parts: Parts,
+    /// The body; `{}` where there is none.
+    pub body: Bytes,
+    /// Whether there was a body.
+    pub has_body: bool,
+    path_args: Vec<String>,
+}
+
+impl RawArgs {
+    /// Reads the body of a request that is to become a `T`, within the limits of its route.
+    pub async fn read<T: Metadata, S: Send + Sync>(request: Request, state: &S) -> Result<Self, ApiError> {
         let (mut parts, body) = request.into_parts();
         let options = parts.extensions.get::<RouteOptions>().copied().unwrap_or_default();
         let params = RawPathParams::from_request_parts(&mut parts, state)
@@ -65,21 +85,39 @@ where
             .map_err(|_| ApiError::invalid_param("The path is not valid UTF-8"))?;
         let path_args = path_args::<T>(&params)?;
         check_query(&parts.uri)?;
+        let (body, has_body) = read_body::<T>(body, options).await?;
+        Ok(Self { parts, body, has_body, path_args })
+    }
 
-        let body = read_body::<T>(body, options).await?;
+    /// Makes it a `T`.
+    pub fn parse<T: IncomingRequest>(mut self) -> Result<T, ApiError> {
         // Content types are not checked: clients send all sorts, and every body of these endpoints is JSON.
-        parts.headers.remove(CONTENT_TYPE);
-        let request = http::Request::from_parts(parts, body.as_ref());
-        T::try_from_http_request(request, &path_args).map(Self).map_err(rejection)
+        self.parts.headers.remove(CONTENT_TYPE);
+        let request = http::Request::from_parts(self.parts, self.body.as_ref());
+        let path_args: Vec<&str> = self.path_args.iter().map(String::as_str).collect();
+        T::try_from_http_request(request, &path_args).map_err(rejection)
     }
 }
 
-/// The body as JSON text; `{}` where there is none.
-async fn read_body<T: Metadata>(body: Body, options: RouteOptions) -> Result<bytes::Bytes, ApiError> {
+/// An extractor of one of ruma's requests, which takes the body: the last argument of a handler.
+pub trait RequestArgs {
+    /// The type of the request.
+    type Request: IncomingRequest;
+}
+
+impl<T: IncomingRequest> RequestArgs for Args<T> {
+    type Request = T;
+}
+
+/// The body as JSON text, and whether there is one; `{}` where there is none.
+async fn read_body<T: Metadata>(body: Body, options: RouteOptions) -> Result<(Bytes, bool), ApiError> {
     if matches!(T::METHOD, Method::GET) {
-        return Ok(body::EMPTY_OBJECT);
+        return Ok((body::EMPTY_OBJECT, false));
     }
-    body::read_json(body, options).await
+    let body = body::read_json(body, options).await?;
+    // An empty body comes back as that very text.
+    let has_body = body.as_ptr() != body::EMPTY_OBJECT.as_ptr();
+    Ok((body, has_body))
 }
 
 /// Refuses what a Postgres `TEXT` column cannot hold.
@@ -103,12 +141,12 @@ pub(crate) fn check_path_arg(arg: &str) -> Result<(), ApiError> {
 
 /// The arguments of the path, in order. A route registered under a path that leaves the last one off (an empty state
 /// key) gets it as an empty string.
-fn path_args<T: Metadata>(params: &RawPathParams) -> Result<Vec<&str>, ApiError> {
+fn path_args<T: Metadata>(params: &RawPathParams) -> Result<Vec<String>, ApiError> {
     let expected = T::PATH_BUILDER.all_paths().next().map_or(0, |path| path.matches('{').count());
-    let mut args: Vec<&str> = params.iter().map(|(_, value)| value).collect();
+    let mut args: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
     args.iter().try_for_each(|arg| check_path_arg(arg))?;
     while args.len() < expected {
-        args.push("");
+        args.push(String::new());
     }
     Ok(args)
 }

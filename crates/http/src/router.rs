@@ -10,11 +10,11 @@ use axum::{
 use http::Method;
 use ruma::api::{IncomingRequest, Metadata, path_builder::PathBuilder};
 
-use crate::{Args, RouteOptions};
+use crate::{RouteOptions, request::RequestArgs};
 
-/// A handler whose last argument is [`Args`]. `X` is the tuple of its arguments, which the compiler finds out.
+/// A handler whose last argument is [`Args`](crate::Args), or another of [`RequestArgs`]. `X` is the tuple of its arguments, which the compiler finds out.
 pub trait RumaHandler<X, S>: Sized {
-    /// The type inside `Args`.
+    /// The type of the request.
     type Request: IncomingRequest;
 
     /// The handler behind its method.
@@ -23,17 +23,16 @@ pub trait RumaHandler<X, S>: Sized {
 
 macro_rules! ruma_handler {
     ($($argument:ident),*) => {
-        impl<F, Fut, Res, S, T, $($argument,)*> RumaHandler<($($argument,)* Args<T>,), S> for F
+        impl<F, Fut, Res, S, L, $($argument,)*> RumaHandler<($($argument,)* L,), S> for F
         where
-            F: FnOnce($($argument,)* Args<T>) -> Fut + Clone + Send + Sync + 'static,
+            F: FnOnce($($argument,)* L) -> Fut + Clone + Send + Sync + 'static,
             Fut: Future<Output = Res> + Send,
             Res: IntoResponse,
             S: Clone + Send + Sync + 'static,
-            T: IncomingRequest + Send + 'static,
-            Args<T>: FromRequest<S>,
+            L: RequestArgs + FromRequest<S> + Send + 'static,
             $($argument: FromRequestParts<S> + Send + 'static,)*
         {
-            type Request = T;
+            type Request = L::Request;
 
             fn into_method_router(self, filter: MethodFilter) -> MethodRouter<S> {
                 on(filter, self)

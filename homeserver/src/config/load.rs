@@ -146,6 +146,7 @@ impl Config {
         self.rooms.validate().map_err(within("rooms"))?;
         self.turn.validate().map_err(within("turn"))?;
         self.rtc.validate().map_err(within("rtc"))?;
+        self.federation.validate().map_err(within("federation"))?;
         self.rate_limits.validate().map_err(within("rate_limits"))?;
         self.signing.validate().map_err(within("signing"))?;
         self.logging.validate().map_err(within("logging"))?;

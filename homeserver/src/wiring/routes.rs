@@ -8,6 +8,7 @@ use hs_http::{
     client_ip::{self, TrustedProxies},
     cors, fallback, request_id,
 };
+use hs_model::clock::SystemClock;
 use hs_search::Reach;
 use http::header;
 use ipnet::IpNet;
@@ -16,7 +17,7 @@ use super::{Foundation, services::Services};
 use crate::{
     client_api::{self, CallFacts, ClientState, FilterCache, ServerFacts},
     config::Resource,
-    federation_api,
+    federation_api::{self, FederationState, OwnKeys},
     health::Health,
     server_notices::ServerNotices,
     telemetry::{Metrics, measure},
@@ -67,7 +68,7 @@ impl Apis {
         let catch_up = middleware::from_fn_with_state(store, client_api::catch_up_layer);
         Self {
             client: client_api::router().with_state(client).layer(catch_up),
-            federation: federation_api::router().with_state(services.accounts.clone()),
+            federation: federation(foundation, services),
             health: health.router(),
             metrics: metrics_router(foundation.metrics.clone()),
         }
@@ -95,6 +96,32 @@ impl Apis {
             .layer(middleware::from_fn_with_state(TrustedProxies::new(trusted_proxies), client_ip::layer))
             .layer(middleware::from_fn(request_id::layer))
     }
+}
+
+fn federation(foundation: &Foundation, services: &Services) -> Router {
+    let Services { federation, .. } = services;
+    let server_name = foundation.config.server.name.clone();
+    let old_keys = foundation.config.signing.old_keys.clone();
+    let state = FederationState {
+        store: services.accounts.store().clone(),
+        accounts: services.accounts.clone(),
+        rooms: services.rooms.clone(),
+        actions: services.actions.clone(),
+        ephemeral: services.ephemeral.clone(),
+        e2ee: services.e2ee.clone(),
+        client: federation.client.clone(),
+        keyring: federation.keyring.clone(),
+        verifier: federation.verifier.clone(),
+        own_keys: OwnKeys::new(
+            server_name.clone(),
+            foundation.signing_key.clone(),
+            old_keys,
+            Arc::new(SystemClock),
+        ),
+        server_name,
+    };
+    let catch_up = middleware::from_fn_with_state(state.store.clone(), client_api::catch_up_layer);
+    federation_api::router(federation.verifier.policy()).with_state(state).layer(catch_up)
 }
 
 fn metrics_router(metrics: Metrics) -> Router {

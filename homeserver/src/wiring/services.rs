@@ -15,7 +15,11 @@ use hs_sync::{Sync, SyncOptions};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use rand::{RngExt as _, distr::Alphanumeric};
 
-use super::{Foundation, accounts, profiles::AccountProfiles};
+use super::{
+    Foundation, accounts,
+    federation::{self, FederationServices},
+    profiles::AccountProfiles,
+};
 use crate::{client_api::RoomLimits, errands, jobs, push_delivery, replicas};
 
 /// What the APIs call.
@@ -30,6 +34,7 @@ pub(super) struct Services {
     pub(super) e2ee: E2ee,
     pub(super) sync: Arc<Sync>,
     pub(super) search: Search,
+    pub(super) federation: FederationServices,
 }
 
 impl Services {
@@ -49,7 +54,7 @@ impl Services {
         let replica: String = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from).collect();
         let ephemeral = ephemeral(foundation, clock.clone(), &replica);
         ephemeral.start().await.context("cannot read who is there")?;
-        let e2ee = E2ee::new(store.clone(), clock, foundation.config.server.name.clone());
+        let e2ee = E2ee::new(store.clone(), clock.clone(), foundation.config.server.name.clone());
         e2ee.start();
         let sync = Sync::new(
             store.clone(),
@@ -70,7 +75,9 @@ impl Services {
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
         jobs::start(&foundation.tasks, store, &e2ee);
-        push_delivery::start(foundation, &rooms, &push, Arc::new(SystemClock))
+        let tls = federation::tls(&foundation.config)?;
+        let federation = FederationServices::new(foundation, clock, tls.clone())?;
+        push_delivery::start(foundation, &rooms, &push, tls)
             .context("cannot make the client for push gateways")?;
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
         foundation.on_reload({
@@ -87,6 +94,7 @@ impl Services {
             e2ee,
             sync: Arc::new(sync),
             search,
+            federation,
         };
         services.report_figures(foundation);
         Ok(services)

@@ -1,0 +1,255 @@
+//! The public keys of servers: fetched, checked, kept, and used to check what servers sign.
+//!
+//! Specification: <https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>
+
+mod document;
+mod fetch;
+mod pdus;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use hs_model::clock::Clock;
+use hs_room_rules::{
+    canonical_json::Object,
+    sign::{PublicKeys, SigningKey, verify_json},
+};
+use moka::sync::Cache;
+use parking_lot::Mutex;
+use ruma::{OwnedServerName, ServerName};
+
+use self::fetch::Fetching;
+pub use self::{
+    document::{DocumentError, KeyDocument, ServerKey},
+    pdus::PduError,
+};
+use crate::FederationClient;
+
+/// Of how many servers the keys are kept in memory.
+const CACHED_SERVERS: u64 = 10_000;
+/// How many servers are asked for their keys at the same time for one caller.
+const MAX_FETCHES: usize = 50;
+
+/// Keys of servers by server name and key id.
+pub(crate) type KeysByServer = HashMap<OwnedServerName, Arc<KnownKeys>>;
+
+/// Which keys of servers somebody wants to have.
+pub(crate) type WantedKeys = BTreeMap<OwnedServerName, Wanted>;
+
+/// Which keys of one server somebody wants to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// The ids. None means whatever there is.
+    pub(crate) key_ids: BTreeSet<String>,
+    /// Up to when they must be valid.
+    pub(crate) valid_until_ms: i64,
+}
+
+/// What is known of a server's keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KnownKeys {
+    pub(crate) keys: BTreeMap<String, ServerKey>,
+}
+
+impl KnownKeys {
+    /// Whether this is all that is wanted.
+    fn satisfies(&self, wanted: &Wanted) -> bool {
+        let is_valid = |key: &ServerKey| key.is_valid_at(wanted.valid_until_ms);
+        if wanted.key_ids.is_empty() {
+            return self.keys.values().any(|key| !key.is_retired && is_valid(key));
+        }
+        // A retired key does not become valid for longer by asking again.
+        wanted.key_ids.iter().all(|id| self.keys.get(id).is_some_and(|key| key.is_retired || is_valid(key)))
+    }
+
+    /// Takes over what a newer document says. Keys that it no longer names stay good for as long as they were.
+    fn merge(&mut self, document: &KeyDocument) {
+        for (key_id, key) in &document.keys {
+            match self.keys.get_mut(key_id) {
+                Some(known) if known.public_key == key.public_key && !key.is_retired => {
+                    known.valid_until_ms = known.valid_until_ms.max(key.valid_until_ms);
+                    known.is_retired = false;
+                }
+                _ => {
+                    self.keys.insert(key_id.clone(), key.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Why a key is not there.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// The server's keys could not be had from anywhere.
+    #[error("The keys of {0} cannot be fetched")]
+    Unreachable(OwnedServerName),
+    /// The server has keys, but not this one, or not any longer.
+    #[error("{server} has no valid key {key_id}")]
+    Unknown {
+        /// The server.
+        server: OwnedServerName,
+        /// The key.
+        key_id: String,
+    },
+}
+
+/// Why something is not signed as it must be.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SignedError {
+    /// A key is not there.
+    #[error(transparent)]
+    Key(#[from] KeyringError),
+    /// A signature is wrong or missing.
+    #[error(transparent)]
+    Signature(#[from] hs_room_rules::sign::SignatureError),
+}
+
+/// What a keyring is made of.
+#[derive(Clone, Debug)]
+pub struct KeyringOptions {
+    /// The key that this server signs with.
+    pub signing_key: Arc<SigningKey>,
+    /// Keys that it signed with before: id, public key, and until when.
+    pub old_keys: Vec<(String, String, i64)>,
+}
+
+/// The public keys of servers. Cloning is cheap.
+#[derive(Clone)]
+pub struct Keyring {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: FederationClient,
+    clock: Arc<dyn Clock>,
+    own: Arc<KnownKeys>,
+    known: Cache<OwnedServerName, Arc<KnownKeys>>,
+    fetching: Mutex<Fetching>,
+    /// Servers that could not be asked, and how often in a row; and those that just were.
+    pauses: Cache<OwnedServerName, Pause>,
+}
+
+/// Until when a server is not asked again.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until_ms: i64,
+    failures: u32,
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("known_servers", &self.inner.known.entry_count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Keyring {
+    /// A keyring that asks other servers through `client`.
+    pub fn new(client: FederationClient, clock: Arc<dyn Clock>, options: KeyringOptions) -> Self {
+        let own = own_keys(&options);
+        let inner = Inner {
+            client,
+            clock,
+            own: Arc::new(own),
+            known: Cache::builder().max_capacity(CACHED_SERVERS).build(),
+            fetching: Mutex::default(),
+            pauses: Cache::builder()
+                .max_capacity(CACHED_SERVERS)
+                .time_to_live(Duration::from_hours(24))
+                .build(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The key that a request of a server is signed with, which must be one that it uses now.
+    pub async fn request_key(&self, server: &ServerName, key_id: &str) -> Result<String, KeyringError> {
+        let now_ms = self.inner.clock.now_ms();
+        let wanted = Wanted { key_ids: [key_id.to_owned()].into(), valid_until_ms: now_ms };
+        let found = self.find(&[(server.to_owned(), wanted)].into()).await;
+        let Some(known) = found.get(server) else {
+            return Err(KeyringError::Unreachable(server.to_owned()));
+        };
+        let key = known.keys.get(key_id).filter(|key| !key.is_retired && key.is_valid_at(now_ms));
+        let unknown = || KeyringError::Unknown { server: server.to_owned(), key_id: key_id.to_owned() };
+        key.map(|key| key.public_key.clone()).ok_or_else(unknown)
+    }
+
+    /// Checks that a server signed a JSON object with a key that it uses now: what it answers, outside of rooms.
+    pub async fn verify_json(&self, server: &ServerName, object: &Object<'_>) -> Result<(), SignedError> {
+        let signatures =
+            object.get_object("signatures").and_then(|by_server| by_server.get_object(server.as_str()));
+        let key_ids: BTreeSet<String> =
+            signatures.iter().flat_map(|signatures| signatures.iter()).map(|(id, _)| id.to_owned()).collect();
+        let now_ms = self.inner.clock.now_ms();
+        let keys = if key_ids.is_empty() {
+            BTreeMap::new()
+        } else {
+            let wanted = Wanted { key_ids, valid_until_ms: now_ms };
+            let found = self.find(&[(server.to_owned(), wanted)].into()).await;
+            let known = found.get(server).ok_or_else(|| KeyringError::Unreachable(server.to_owned()))?;
+            let valid = known.keys.iter().filter(|(_, key)| !key.is_retired && key.is_valid_at(now_ms));
+            valid.map(|(id, key)| (id.clone(), key.public_key.clone())).collect()
+        };
+        Ok(verify_json(object, server.as_str(), &keys)?)
+    }
+
+    /// What is known of the keys of servers, after an attempt to know what is wanted.
+    pub(crate) async fn find(&self, wanted: &WantedKeys) -> KeysByServer {
+        let mut found = KeysByServer::new();
+        let mut missing = Vec::new();
+        for (server, wanted) in wanted {
+            let known = self.in_memory(server);
+            if !known.as_ref().is_some_and(|known| known.satisfies(wanted)) {
+                missing.push((server, wanted));
+            }
+            found.extend(known.map(|known| (server.clone(), known)));
+        }
+        for servers in missing.chunks(MAX_FETCHES) {
+            let fetched = join_all(servers.iter().map(|(server, _)| self.fetch(server))).await;
+            for ((server, _), known) in servers.iter().zip(fetched) {
+                found.extend(known.map(|known| ((*server).clone(), known)));
+            }
+        }
+        found
+    }
+
+    fn in_memory(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+        if server == self.inner.client.server_name() {
+            return Some(self.inner.own.clone());
+        }
+        self.inner.known.get(server)
+    }
+}
+
+/// The keys of this server itself, which nobody needs to be asked for.
+fn own_keys(options: &KeyringOptions) -> KnownKeys {
+    let mut keys: BTreeMap<String, ServerKey> = options
+        .old_keys
+        .iter()
+        .map(|(id, public_key, expired_ms)| {
+            let key =
+                ServerKey { public_key: public_key.clone(), valid_until_ms: *expired_ms, is_retired: true };
+            (id.clone(), key)
+        })
+        .collect();
+    let key = &options.signing_key;
+    let current = ServerKey { public_key: key.public_key(), valid_until_ms: i64::MAX, is_retired: false };
+    keys.insert(key.key_id().to_string(), current);
+    KnownKeys { keys }
+}
+
+/// Keys as the rules of rooms take them.
+fn public_keys(found: &KeysByServer, is_good: impl Fn(&ServerKey) -> bool) -> PublicKeys {
+    let of_server = |known: &KnownKeys| {
+        let good = known.keys.iter().filter(|(_, key)| is_good(key));
+        good.map(|(id, key)| (id.clone(), key.public_key.clone())).collect()
+    };
+    found.iter().map(|(server, known)| (server.to_string(), of_server(known))).collect()
+}

@@ -1,0 +1,128 @@
+//! Checking who signed events.
+
+use std::sync::Arc;
+
+use hs_room_rules::{
+    canonical_json::{Object, ParseOptions},
+    pdu::{FormatError, MAX_PDU_BYTES, Pdu},
+    redact::redact_event,
+    verify::{Verified, VerifyError, required_signers, verify_event},
+};
+use ruma::{OwnedServerName, room_version_rules::RoomVersionRules};
+
+use super::{Keyring, KeysByServer, ServerKey, Wanted, WantedKeys, public_keys};
+
+/// How much text is checked on the threads of the runtime; more goes to those for long work.
+const MAX_INLINE_BYTES: usize = 16 * 1024;
+
+/// Why an event of another server is dropped.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PduError {
+    /// It is not what an event of its room version is.
+    #[error("the event is malformed: {0}")]
+    Format(FormatError),
+    /// It cannot be told who must have signed it, or they did not.
+    #[error(transparent)]
+    Signature(VerifyError),
+    /// The keys of a server that must have signed it cannot be had.
+    #[error("the keys of {0} cannot be had")]
+    NoKeys(OwnedServerName),
+}
+
+/// Who must have signed an event, and when it says that it was sent.
+struct Signers {
+    servers: Vec<(OwnedServerName, Vec<String>)>,
+    time_ms: i64,
+}
+
+impl Keyring {
+    /// Checks events of other servers in the form in which they came: signatures, and hashes. An event whose hash is wrong
+    /// comes back redacted. There is one answer for each event, in their order.
+    pub async fn verify_pdus(
+        &self,
+        events: Vec<String>,
+        rules: &'static RoomVersionRules,
+    ) -> Vec<Result<Arc<Pdu>, PduError>> {
+        let is_heavy = events.iter().map(String::len).sum::<usize>() > MAX_INLINE_BYTES;
+        let events: Arc<[String]> = events.into();
+        let signers = {
+            let events = events.clone();
+            let read = move || events.iter().map(|event| signers(event, rules)).collect::<Vec<_>>();
+            run(is_heavy, read).await
+        };
+        let keys = self.find(&wanted(signers.iter().flatten(), rules)).await;
+        let verify = move || {
+            let checked = events.iter().zip(signers);
+            checked.map(|(event, signers)| verify(event, &signers?, &keys, rules).map(Arc::new)).collect()
+        };
+        run(is_heavy, verify).await
+    }
+}
+
+/// Runs heavy work where it holds nobody up.
+async fn run<T: Send + 'static>(is_heavy: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if !is_heavy {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn parse<'a>(event: &'a str, rules: &RoomVersionRules) -> Result<Object<'a>, PduError> {
+    // Whitespace and escapes may make an event longer than its canonical form, but not beyond reason.
+    if event.len() > 4 * MAX_PDU_BYTES {
+        return Err(PduError::Format(FormatError::TooLarge));
+    }
+    Object::parse(event, ParseOptions::federation(rules)).map_err(|error| PduError::Format(error.into()))
+}
+
+fn signers(event: &str, rules: &RoomVersionRules) -> Result<Signers, PduError> {
+    let event = parse(event, rules)?;
+    let signatures = event.get_object("signatures");
+    let key_ids = |server: &OwnedServerName| -> Vec<String> {
+        let of_server = signatures.and_then(|signatures| signatures.get_object(server.as_str()));
+        of_server.iter().flat_map(|of_server| of_server.iter()).map(|(id, _)| id.to_owned()).collect()
+    };
+    let servers = required_signers(&event, rules).map_err(PduError::Signature)?;
+    let servers = servers.into_iter().map(|server| (server.clone(), key_ids(&server))).collect();
+    Ok(Signers { servers, time_ms: event.get_int("origin_server_ts").unwrap_or(0) })
+}
+
+/// All keys that are needed to check the signatures.
+fn wanted<'a>(signers: impl Iterator<Item = &'a Signers>, rules: &RoomVersionRules) -> WantedKeys {
+    let mut wanted = WantedKeys::new();
+    for Signers { servers, time_ms } in signers {
+        // Without signatures there is nothing to check.
+        for (server, key_ids) in servers.iter().filter(|(_, key_ids)| !key_ids.is_empty()) {
+            let of_server = wanted.entry(server.clone()).or_insert_with(Wanted::default);
+            of_server.key_ids.extend(key_ids.iter().filter(|id| id.starts_with("ed25519:")).cloned());
+            if rules.enforce_key_validity {
+                of_server.valid_until_ms = of_server.valid_until_ms.max(*time_ms);
+            }
+        }
+    }
+    wanted
+}
+
+fn verify(
+    text: &str,
+    signers: &Signers,
+    keys: &KeysByServer,
+    rules: &'static RoomVersionRules,
+) -> Result<Pdu, PduError> {
+    let mut event = parse(text, rules)?;
+    let unknown = signers.servers.iter().find(|(server, ids)| !ids.is_empty() && !keys.contains_key(server));
+    if let Some((server, _)) = unknown {
+        return Err(PduError::NoKeys(server.clone()));
+    }
+    let of_signers = signers.servers.iter().filter_map(|(server, _)| keys.get_key_value(server));
+    let of_signers = of_signers.map(|(server, known)| (server.clone(), known.clone())).collect();
+    let is_good = |key: &ServerKey| !rules.enforce_key_validity || key.is_valid_at(signers.time_ms);
+    let keys = public_keys(&of_signers, is_good);
+    if verify_event(&event, &keys, rules).map_err(PduError::Signature)? == Verified::Signatures {
+        redact_event(&mut event, &rules.redaction);
+    }
+    Pdu::from_object(event, None, rules).map_err(PduError::Format)
+}

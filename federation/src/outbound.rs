@@ -1,0 +1,5 @@
+//! What this server asks of others.
+
+pub mod client;
+mod connector;
+mod response;
