@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::process::Recipe;
+use crate::authority::{Authority, CertificateFiles};
+use crate::process::{FEDERATION_PORT, Recipe};
 use crate::server::{Registration, ServerOptions};
 
 /// Where one Kith of a cluster stands.
@@ -18,6 +19,17 @@ pub(crate) struct Place<'a> {
     pub(crate) data_directory: &'a Path,
     /// Empty for the embedded database.
     pub(crate) database_url: &'a str,
+    /// Of a server that federates.
+    pub(crate) certificate: Option<CertificateFiles>,
+    /// Whether it listens for other servers itself.
+    pub(crate) serves_tls: bool,
+}
+
+impl Place<'_> {
+    /// Where other servers reach this one.
+    pub(crate) fn federation_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), FEDERATION_PORT)
+    }
 }
 
 /// The program under test: `KITH_BIN`, or what `cargo build` made.
@@ -72,6 +84,10 @@ fn configuration(place: &Place<'_>, options: &ServerOptions) -> String {
     // A cheap hash: the cases log in thousands of times, and the cost is not what they ask about.
     set("passwords.hash_memory_kib", "1024".to_owned());
     set("passwords.hash_iterations", "1".to_owned());
+    if place.certificate.is_some() {
+        set("federation.extra_ca_file", text(&Authority::get().file().display().to_string()));
+        set("federation.allowed_private_ranges", "[\"127.0.0.0/8\"]".to_owned());
+    }
     for (key, value) in &options.kith {
         set(key, value.clone());
     }
@@ -85,6 +101,16 @@ fn configuration(place: &Place<'_>, options: &ServerOptions) -> String {
         "[[listeners]]\nbind = \"{}\"\nresources = [\"client\", \"federation\", \"health\"]\n",
         place.address
     );
+    if let Some(files) = place.certificate.as_ref().filter(|_| place.serves_tls) {
+        let (certificate, key) = (files.certificate.display(), files.key.display());
+        write!(
+            out,
+            "\n[[listeners]]\nbind = \"{}\"\nresources = [\"federation\"]\n\
+             tls = {{ certificate = \"{certificate}\", key = \"{key}\" }}\n",
+            place.federation_address()
+        )
+        .expect("a string takes everything");
+    }
     for (section, entries) in sections {
         write!(out, "\n[{section}]\n").expect("a string takes everything");
         for (name, value) in entries {

@@ -17,11 +17,13 @@
     reason = "bodies are written in place, `json!({…})`, and read better so"
 )]
 
+mod authority;
 mod client;
 mod database;
 mod gateway;
 mod kith;
 mod log;
+mod network;
 mod process;
 mod response;
 mod server;
@@ -30,6 +32,7 @@ mod sync;
 mod user;
 
 pub mod cases;
+pub mod fake;
 pub mod hostile;
 pub mod install;
 pub mod operations;
@@ -37,7 +40,9 @@ pub mod operations;
 use std::fmt::Write as _;
 
 pub use client::{Client, Request};
+pub use fake::FakeServer;
 pub use gateway::Gateway;
+pub use network::Network;
 pub use response::Response;
 pub use server::{Registration, Server, ServerOptions, against_synapse};
 pub use sync::{SyncRequest, Syncer, timeline, timeline_ids};

@@ -17,6 +17,8 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(40);
 const POLL_EVERY: Duration = Duration::from_millis(15);
 /// Every server listens on this port, each on an address of its own.
 pub(crate) const PORT: u16 = 8008;
+/// Other servers reach those that federate here, over TLS.
+pub(crate) const FEDERATION_PORT: u16 = 8448;
 
 /// The kernel sends the parent-death signal when the *thread* that started the child ends, and a case's thread ends
 /// with the case. So one thread that lives as long as the process starts them all.
@@ -168,6 +170,11 @@ pub(crate) fn tail(log: &Path) -> String {
         std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// Like [`free_address`], for somebody who only federates.
+pub(crate) fn free_federation_address() -> SocketAddr {
+    SocketAddr::new(free_address().ip(), FEDERATION_PORT)
 }
 
 /// A loopback address that no other server of this or a parallel run listens on.

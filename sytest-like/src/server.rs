@@ -8,9 +8,11 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::authority::Authority;
 use crate::database::Database;
 use crate::kith::{self, Place};
 use crate::log::LogWatch;
+use crate::network::{Network, Switch};
 use crate::process::{self, Process, free_address, fresh_directory};
 use crate::user::unique;
 use crate::{Client, Request, User, synapse};
@@ -44,6 +46,9 @@ pub struct ServerOptions {
     pub(crate) rate_limits: bool,
     pub(crate) shared_secret: Option<String>,
     pub(crate) embedded_database: bool,
+    pub(crate) federated: bool,
+    pub(crate) network: Option<Network>,
+    pub(crate) always_synapse: bool,
     pub(crate) kith: Vec<(String, String)>,
     pub(crate) synapse: Vec<(String, Value)>,
 }
@@ -68,6 +73,31 @@ impl ServerOptions {
     pub fn shared_secret(mut self, secret: &str) -> Self {
         self.shared_secret = Some(secret.to_owned());
         self
+    }
+
+    /// It talks to other servers: over TLS, at the address and port that are its server name.
+    #[must_use]
+    pub fn federated(mut self) -> Self {
+        self.federated = true;
+        self
+    }
+
+    /// It talks to other servers through this network, which a case can cut.
+    #[must_use]
+    pub fn in_network(mut self, network: &Network) -> Self {
+        self.network = Some(network.clone());
+        self.federated()
+    }
+
+    /// A Synapse, whatever the cases run against: for those in which both take part.
+    #[must_use]
+    pub fn on_synapse(mut self) -> Self {
+        self.always_synapse = true;
+        self
+    }
+
+    fn is_synapse(&self) -> bool {
+        self.always_synapse || against_synapse()
     }
 
     /// Kith creates and supervises its own Postgres (Synapse: SQLite).
@@ -99,7 +129,17 @@ impl ServerOptions {
 
     /// Starts `count` equal replicas on one database. They have one server name and one data directory.
     pub async fn start_replicas(self, count: usize) -> Vec<Server> {
-        blocking(move || start_cluster(&self, count)).await.into_iter().map(Server::new).collect()
+        let network = self.network.clone();
+        let cluster = blocking(move || start_cluster(&self, count)).await;
+        if let Some(network) = network {
+            for running in &cluster {
+                let address = lock(&running.process).recipe.address;
+                let outside = SocketAddr::new(address.ip(), process::FEDERATION_PORT);
+                let switch = network.listen(outside, address).await;
+                running.switch.set(switch).expect("each server has one switch");
+            }
+        }
+        cluster.into_iter().map(Server::new).collect()
     }
 }
 
@@ -119,9 +159,11 @@ struct Running {
     data_directory: PathBuf,
     shared_secret: Option<String>,
     embedded_database: bool,
+    is_synapse: bool,
     // Field order is drop order: the process ends before its database goes.
     process: Mutex<Process>,
     log: LogWatch,
+    switch: OnceLock<Switch>,
     _database: Option<Arc<Database>>,
 }
 
@@ -149,6 +191,11 @@ impl Server {
     /// A server of its own with the default options. [`ServerOptions::start`] takes others.
     pub async fn start() -> Self {
         ServerOptions::default().start().await
+    }
+
+    /// The options of a server that talks to others: `Server::federated().start()`.
+    pub fn federated() -> ServerOptions {
+        ServerOptions::default().federated()
     }
 
     /// The server name, the part after the colon in user ids.
@@ -288,7 +335,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
             show_log_once(&self.running);
-        } else if !against_synapse() {
+        } else if !self.running.is_synapse {
             let complaints = self.running.log.complaints();
             assert!(complaints.is_empty(), "the server complained:\n{}", complaints.join("\n"));
         }
@@ -310,11 +357,15 @@ impl Drop for Running {
 }
 
 fn start_cluster(options: &ServerOptions, count: usize) -> Vec<Arc<Running>> {
-    assert!(count == 1 || !against_synapse(), "Synapse has no equal replicas");
-    let database = (!options.embedded_database && !sqlite_wanted()).then(|| Arc::new(Database::create()));
+    assert!(count == 1 || !options.is_synapse(), "Synapse has no equal replicas");
+    let database = (!options.embedded_database && !sqlite_wanted(options)).then(|| Arc::new(Database::create()));
     let data_directory = fresh_directory("data");
     let addresses: Vec<SocketAddr> = (0..count).map(|_| free_address()).collect();
-    let name = addresses[0].to_string();
+    let name = if options.federated {
+        SocketAddr::new(addresses[0].ip(), process::FEDERATION_PORT).to_string()
+    } else {
+        addresses[0].to_string()
+    };
     // All at once, as an orchestrator starts them: they must agree on who makes the tables and the key.
     std::thread::scope(|scope| {
         let starts: Vec<_> = addresses
@@ -340,9 +391,20 @@ fn start_one(
 ) -> Arc<Running> {
     let directory = fresh_directory("server");
     let database_url = database.as_ref().map_or_else(String::new, |database| database.url());
-    let place = Place { name, address, directory: &directory, data_directory, database_url: &database_url };
+    let certificate =
+        options.federated.then(|| Authority::get().write_certificate(address.ip(), &directory));
+    let place = Place {
+        name,
+        address,
+        directory: &directory,
+        data_directory,
+        database_url: &database_url,
+        certificate,
+        // In a network that can be cut, the network listens in its place.
+        serves_tls: options.network.is_none(),
+    };
     let recipe =
-        if against_synapse() { synapse::recipe(&place, options) } else { kith::recipe(&place, options) };
+        if options.is_synapse() { synapse::recipe(&place, options) } else { kith::recipe(&place, options) };
     Arc::new(Running {
         name: name.to_owned(),
         base_url: format!("http://{address}"),
@@ -352,13 +414,15 @@ fn start_one(
         data_directory: data_directory.to_owned(),
         shared_secret: options.shared_secret.clone(),
         embedded_database: options.embedded_database,
+        is_synapse: options.is_synapse(),
+        switch: OnceLock::new(),
         _database: database,
     })
 }
 
 /// Synapse can do without a Postgres.
-fn sqlite_wanted() -> bool {
-    against_synapse() && std::env::var_os("KITH_TEST_DATABASE_URL").is_none()
+fn sqlite_wanted(options: &ServerOptions) -> bool {
+    options.is_synapse() && std::env::var_os("KITH_TEST_DATABASE_URL").is_none()
 }
 
 fn lock(process: &Mutex<Process>) -> std::sync::MutexGuard<'_, Process> {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::authority::{Authority, CertificateFiles};
 use crate::kith::Place;
 use crate::process::Recipe;
 use crate::server::{Registration, ServerOptions};
@@ -96,10 +97,50 @@ fn configuration(place: &Place<'_>, options: &ServerOptions) -> Value {
     if !options.rate_limits {
         raise_limits(&mut configuration);
     }
+    if let Some(files) = &place.certificate {
+        federate(&mut configuration, place, files);
+    }
     for (key, value) in &options.synapse {
         configuration[key] = value.clone();
     }
     configuration
+}
+
+/// Lets Synapse talk to servers in this network that the run's authority vouches for.
+fn federate(configuration: &mut Value, place: &Place<'_>, files: &CertificateFiles) {
+    let address = place.federation_address();
+    let listener = json!({
+        "port": address.port(),
+        "bind_addresses": [address.ip().to_string()],
+        "type": "http",
+        "tls": true,
+        "resources": [{"names": ["federation"]}],
+    });
+    if place.serves_tls
+        && let Some(listeners) = configuration["listeners"].as_array_mut()
+    {
+        listeners.push(listener);
+    }
+    if let Some(keys) = configuration.as_object_mut() {
+        keys.remove("federation_domain_whitelist");
+    }
+    configuration["tls_certificate_path"] = json!(files.certificate);
+    configuration["tls_private_key_path"] = json!(files.key);
+    configuration["federation_custom_ca_list"] = json!([Authority::get().file()]);
+    configuration["ip_range_blacklist"] = json!([]);
+    configuration["allow_public_rooms_over_federation"] = json!(true);
+    configuration["allow_device_name_lookup_over_federation"] = json!(true);
+    configuration["allow_profile_lookup_over_federation"] = json!(true);
+    configuration["rc_federation"] = json!({"window_size": 1000, "sleep_limit": 100_000, "sleep_delay": 1,
+        "reject_limit": 100_000, "concurrent": 100});
+    // A peer that was away must be asked again at once, not after ten minutes.
+    configuration["federation"] = json!({
+        "destination_min_retry_interval": "100ms",
+        "destination_retry_multiplier": 1,
+        "destination_max_retry_interval": "200ms",
+        "max_short_retry_delay": "1s",
+        "max_short_retries": 1,
+    });
 }
 
 fn raise_limits(configuration: &mut Value) {

@@ -5,6 +5,7 @@ mod calls;
 mod crash;
 mod discovery;
 mod e2ee;
+mod federation;
 mod hostile;
 mod moderation;
 mod operation;

@@ -1,0 +1,93 @@
+//! What the federation cases stand on.
+
+use sytest_like::fake::{ALL_VERSIONS, FakeRoom};
+use sytest_like::{FakeServer, Server, User, Value, json, timeline};
+
+/// The server under test and a scripted one.
+pub(super) async fn with_fake() -> (Server, FakeServer) {
+    tokio::join!(Server::federated().start(), FakeServer::start())
+}
+
+/// A public room of Alice on the server under test, which a user of the scripted server has joined.
+pub(super) struct Shared {
+    pub(super) server: Server,
+    pub(super) fake: FakeServer,
+    pub(super) alice: User,
+    pub(super) bob: String,
+    pub(super) room: FakeRoom,
+}
+
+impl Shared {
+    /// In a room of the default version.
+    pub(super) async fn start() -> Self {
+        Self::of_version("12").await
+    }
+
+    /// In a room of this version.
+    pub(super) async fn of_version(version: &str) -> Self {
+        let (server, fake) = with_fake().await;
+        let alice = server.register("alice").await;
+        Self::over(server, fake, alice, version).await
+    }
+
+    /// The same servers and Alice in another room.
+    pub(super) async fn another(&self, version: &str) -> Self {
+        Self::over(self.server.clone(), self.fake.clone(), self.alice.clone(), version).await
+    }
+
+    async fn over(server: Server, fake: FakeServer, alice: User, version: &str) -> Self {
+        let room_id = public_room(&alice, version).await;
+        let bob = fake.user("bob");
+        let room = fake.join(server.name(), &room_id, &bob).await;
+        Self { server, fake, alice, bob, room }
+    }
+
+    pub(super) fn room_id(&self) -> &str {
+        self.room.id()
+    }
+
+    /// Alice sets a piece of state, and the scripted server hears of it.
+    pub(super) async fn set_and_hear(&self, event_type: &str, content: Value) -> String {
+        let id = self.alice.set_state(self.room_id(), event_type, "", content).await;
+        self.fake.wait_for_event(self.room_id(), &id).await;
+        id
+    }
+
+    /// Alice gives Bob this much power, and the scripted server hears of it.
+    pub(super) async fn promote_bob(&self, level: i64) -> String {
+        let levels = self.alice.get_state(self.room_id(), "m.room.power_levels", "").await.expect_ok();
+        let mut levels = levels.json;
+        levels["users"][&self.bob] = json!(level);
+        self.set_and_hear("m.room.power_levels", levels).await
+    }
+
+    /// Waits until Alice hears of the event, and returns what she heard of the room on the way.
+    pub(super) async fn alice_hears(&self, event_id: &str) -> Vec<Value> {
+        hears(&self.alice, self.room_id(), event_id).await
+    }
+}
+
+/// Waits until a user hears of an event, and returns what they heard of the room on the way.
+pub(super) async fn hears(user: &User, room_id: &str, event_id: &str) -> Vec<Value> {
+    let mut syncer = user.syncer().await;
+    let events = timeline(&syncer.initial, room_id);
+    if events.iter().any(|event| event["event_id"] == event_id) {
+        return events;
+    }
+    syncer.until_event(room_id, event_id).await
+}
+
+/// A public room of this version.
+pub(super) async fn public_room(owner: &User, version: &str) -> String {
+    owner.create_room(json!({"preset": "public_chat", "room_version": version})).await
+}
+
+/// All room versions, for cases that hold in each.
+pub(super) fn versions() -> [&'static str; 12] {
+    ALL_VERSIONS
+}
+
+/// The ids of events as clients see them.
+pub(super) fn ids_of(events: &[Value]) -> Vec<String> {
+    events.iter().filter_map(|event| event["event_id"].as_str().map(str::to_owned)).collect()
+}
