@@ -9,6 +9,7 @@
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
 
 pub mod discovery;
+pub mod inbound;
 pub mod keyring;
 pub mod outbound;
 pub mod request_auth;

@@ -6,6 +6,7 @@
 pub(crate) mod auth;
 mod key;
 mod openid;
+mod send;
 mod version;
 
 use std::sync::Arc;
@@ -17,11 +18,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use federation::{FederationClient, Keyring, RequestVerifier, ServerPolicy};
+use federation::{
+    FederationClient, Keyring, RequestVerifier, ServerPolicy, inbound::transaction::Transactions,
+};
 use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
 use hs_ephemeral::Ephemeral;
-use hs_http::{ApiError, RouterExt};
+use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_rooms::{RoomActions, Rooms};
 use hs_storage::Store;
 use ruma::OwnedServerName;
@@ -53,7 +56,13 @@ pub(crate) struct FederationState {
     pub(crate) verifier: RequestVerifier,
     /// The keys of this server.
     pub(crate) own_keys: OwnKeys,
+    /// Takes what other servers send.
+    pub(crate) transactions: Transactions,
 }
+
+/// What a transaction may have at most: as many events and EDUs of the greatest size as are allowed, with room for their
+/// being written less tightly.
+const MAX_TRANSACTION_BYTES: usize = 12 * 1024 * 1024;
 
 /// All routes of this API. Whoever serves it adds the fallbacks.
 pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
@@ -61,6 +70,10 @@ pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
     Router::new()
         .merge(key::routes())
         .route("/_matrix/federation/v1/version", get(version::get))
+        .ruma_route_with(
+            RouteOptions { max_body_bytes: MAX_TRANSACTION_BYTES, ..RouteOptions::OPAQUE_JSON },
+            send::put,
+        )
         .layer(closed)
         // Asked by services of this server's own users, whether or not it talks to other servers.
         .route("/_matrix/federation/v1/openid/userinfo", get(openid::get))

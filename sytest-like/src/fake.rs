@@ -19,9 +19,7 @@ mod wire;
 
 pub use event::{Draft, Event, now_ms};
 pub use graph::StateMap;
-pub use json::{
-    Key, base64, canonical, content_hash, event_id, redact, reference_hash, verifies,
-};
+pub use json::{Key, base64, canonical, content_hash, event_id, redact, reference_hash, verifies};
 pub use received::{Received, Reply};
 pub use request::SignedRequest;
 pub use room::{FakeRoom, NewRoom};

@@ -358,7 +358,8 @@ impl Drop for Running {
 
 fn start_cluster(options: &ServerOptions, count: usize) -> Vec<Arc<Running>> {
     assert!(count == 1 || !options.is_synapse(), "Synapse has no equal replicas");
-    let database = (!options.embedded_database && !sqlite_wanted(options)).then(|| Arc::new(Database::create()));
+    let database =
+        (!options.embedded_database && !sqlite_wanted(options)).then(|| Arc::new(Database::create()));
     let data_directory = fresh_directory("data");
     let addresses: Vec<SocketAddr> = (0..count).map(|_| free_address()).collect();
     let name = if options.federated {
@@ -391,8 +392,7 @@ fn start_one(
 ) -> Arc<Running> {
     let directory = fresh_directory("server");
     let database_url = database.as_ref().map_or_else(String::new, |database| database.url());
-    let certificate =
-        options.federated.then(|| Authority::get().write_certificate(address.ip(), &directory));
+    let certificate = options.federated.then(|| Authority::get().write_certificate(address.ip(), &directory));
     let place = Place {
         name,
         address,

@@ -17,6 +17,7 @@ pub mod pdu;
 pub mod power_levels;
 pub mod redact;
 pub mod room_version;
+pub mod server_acl;
 pub mod sign;
 pub mod state_res;
 mod unpadded_base64;

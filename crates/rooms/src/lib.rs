@@ -41,6 +41,7 @@ mod resolve;
 pub mod room;
 pub mod seen_state;
 pub mod send;
+mod server_acl;
 pub mod service;
 mod state_at;
 pub mod state_line;

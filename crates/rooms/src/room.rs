@@ -363,22 +363,6 @@ impl RoomState {
         self.corrections.iter().filter(move |correction| correction.position > position)
     }
 
-    /// The servers that have joined members.
-    pub fn servers(&self) -> Vec<OwnedServerName> {
-        match &self.servers {
-            Some(servers) => servers.keys().cloned().collect(),
-            None => self.count_servers().into_keys().collect(),
-        }
-    }
-
-    /// Whether a server has joined members.
-    pub fn has_server(&self, server: &ServerName) -> bool {
-        match &self.servers {
-            Some(servers) => servers.contains_key(server),
-            None => self.count_servers().contains_key(server),
-        }
-    }
-
     fn count_servers(&self) -> HashMap<OwnedServerName, usize> {
         let joined: HashSet<EventNid> = self
             .members
@@ -483,7 +467,15 @@ impl Room {
         {
             state.servers = Some(state.count_servers());
         }
-        self.read().servers()
+        self.read().servers.iter().flatten().map(|(server, _)| server.clone()).collect()
+    }
+
+    /// Whether a server has joined members.
+    pub fn has_server(&self, server: &ServerName) -> bool {
+        if let Some(servers) = &self.read().servers {
+            return servers.contains_key(server);
+        }
+        self.servers().iter().any(|known| known == server)
     }
 
     /// Replaces what memory holds of the room.

@@ -26,7 +26,7 @@ use hs_storage::{
 };
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 
@@ -93,7 +93,7 @@ pub(crate) struct Inner {
     by_id: Cache<OwnedRoomId, RoomNid>,
     hits: HitRate,
     /// Transaction ids answered lately.
-    pub(crate) transactions: Cache<crate::write::TransactionKey, ruma::OwnedEventId>,
+    pub(crate) transactions: Cache<crate::write::TransactionKey, OwnedEventId>,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -175,6 +175,14 @@ impl Rooms {
             self.inner.store.tail().wait_applied(head.last_position).await;
         }
         Ok(head)
+    }
+
+    /// The forward extremities of a room.
+    pub async fn list_extremities(&self, room: &Room) -> Result<Vec<OwnedEventId>, StorageError> {
+        let mut reader = self.inner.store.reader().await?;
+        let Some(head) = reader.find_room_head(room.nid).await? else { return Ok(Vec::new()) };
+        let ends = reader.list_ends(&head.forward_extremities).await?;
+        Ok(ends.into_iter().map(|end| end.event_id).collect())
     }
 
     /// State events with an empty state key, as they stand now.

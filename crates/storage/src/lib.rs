@@ -53,6 +53,7 @@ pub mod search;
 pub mod servers;
 pub mod sliding;
 pub mod spaces;
+pub mod staged_pdus;
 pub mod state_groups;
 pub mod store;
 pub mod tail;

@@ -6,10 +6,12 @@ use anyhow::Context as _;
 use federation::{
     ClientOptions, FederationClient, Keyring, RequestVerifier,
     discovery::{Dns, Hickory, NoDns},
+    inbound::{fetch::Fetch, gaps::Gaps, transaction::Transactions},
     keyring::KeyringOptions,
 };
 use hs_model::clock::Clock;
 use hs_outbound::{Guard, tls_config};
+use hs_rooms::Rooms;
 use rustls::ClientConfig;
 
 use super::Foundation;
@@ -21,11 +23,13 @@ pub(super) struct FederationServices {
     pub(super) client: FederationClient,
     pub(super) keyring: Keyring,
     pub(super) verifier: RequestVerifier,
+    pub(super) transactions: Transactions,
 }
 
 impl FederationServices {
     pub(super) fn new(
         foundation: &Foundation,
+        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         tls: ClientConfig,
     ) -> anyhow::Result<Self> {
@@ -45,10 +49,23 @@ impl FederationServices {
         });
         let options =
             KeyringOptions { signing_key: foundation.signing_key.clone(), old_keys: old_keys.collect() };
-        let keyring = Keyring::new(client.clone(), clock, options);
+        let keyring = Keyring::new(client.clone(), clock.clone(), options);
         let verifier = RequestVerifier::new(config.server.name.clone(), keyring.clone(), policy);
-        Ok(Self { client, keyring, verifier })
+        let fetch = Fetch::new(rooms.clone(), client.clone(), keyring.clone());
+        let gaps = Gaps::new(rooms.clone(), fetch, clock.clone());
+        supervise_gaps(foundation, &gaps);
+        let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, clock);
+        Ok(Self { client, keyring, verifier, transactions })
     }
+}
+
+/// Events whose predecessors had not come when a server stopped are looked after by the next.
+fn supervise_gaps(foundation: &Foundation, gaps: &Gaps) {
+    let gaps = gaps.clone();
+    foundation.tasks.supervise("gaps", move || {
+        let gaps = gaps.clone();
+        async move { gaps.run().await }
+    });
 }
 
 /// Whose certificates are believed.

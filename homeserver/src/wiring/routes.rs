@@ -112,6 +112,7 @@ fn federation(foundation: &Foundation, services: &Services) -> Router {
         client: federation.client.clone(),
         keyring: federation.keyring.clone(),
         verifier: federation.verifier.clone(),
+        transactions: federation.transactions.clone(),
         own_keys: OwnKeys::new(
             server_name.clone(),
             foundation.signing_key.clone(),

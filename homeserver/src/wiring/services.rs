@@ -76,7 +76,7 @@ impl Services {
         supervise_ephemeral(foundation, &ephemeral);
         jobs::start(&foundation.tasks, store, &e2ee);
         let tls = federation::tls(&foundation.config)?;
-        let federation = FederationServices::new(foundation, clock, tls.clone())?;
+        let federation = FederationServices::new(foundation, &rooms, clock, tls.clone())?;
         push_delivery::start(foundation, &rooms, &push, tls)
             .context("cannot make the client for push gateways")?;
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));

@@ -263,11 +263,8 @@ impl FakeServer {
         let events = self.with_graph(&received.segment(1), |graph| {
             let latest = ids("latest_events");
             let known: HashSet<String> = ids("earliest_events").into_iter().chain(latest.clone()).collect();
-            let from: Vec<String> = latest
-                .iter()
-                .filter_map(|id| graph.event(id))
-                .flat_map(Event::prev_ids)
-                .collect();
+            let from: Vec<String> =
+                latest.iter().filter_map(|id| graph.event(id)).flat_map(Event::prev_ids).collect();
             let mut found = graph.walk_back(&from, &known, limit);
             found.sort_by_key(Event::depth);
             found.into_iter().map(|event| event.json).collect::<Vec<_>>()

@@ -180,10 +180,9 @@ impl Graph {
             if let Some(token) = content["third_party_invite"]["signed"]["token"].as_str() {
                 slots.push(("m.room.third_party_invite", token));
             }
-            if let (true, Some(user)) = (
-                self.version.has_restricted_joins(),
-                content["join_authorised_via_users_server"].as_str(),
-            ) {
+            if let (true, Some(user)) =
+                (self.version.has_restricted_joins(), content["join_authorised_via_users_server"].as_str())
+            {
                 slots.push(("m.room.member", user));
             }
         }
@@ -208,10 +207,7 @@ impl Graph {
             .iter()
             .filter(|((kind, _), id)| {
                 kind == "m.room.member"
-                    && self
-                        .events
-                        .get(*id)
-                        .is_some_and(|event| event.json["content"]["membership"] == "join")
+                    && self.events.get(*id).is_some_and(|event| event.json["content"]["membership"] == "join")
             })
             .map(|((_, user), _)| user.clone())
             .collect::<Vec<_>>()

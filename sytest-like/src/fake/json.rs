@@ -87,8 +87,18 @@ pub fn event_id(event: &Value, version: Version) -> String {
 /// The event as it is after its redaction.
 pub fn redact(event: &Value, version: Version) -> Value {
     const KEPT: &[&str] = &[
-        "event_id", "type", "room_id", "sender", "state_key", "content", "hashes", "signatures", "depth",
-        "prev_events", "auth_events", "origin_server_ts",
+        "event_id",
+        "type",
+        "room_id",
+        "sender",
+        "state_key",
+        "content",
+        "hashes",
+        "signatures",
+        "depth",
+        "prev_events",
+        "auth_events",
+        "origin_server_ts",
     ];
     let mut fields = event.as_object().expect("an event is an object").clone();
     fields.retain(|key, _| KEPT.contains(&key.as_str()) || version.kept_keys().contains(&key.as_str()));

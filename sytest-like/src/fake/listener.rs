@@ -90,7 +90,8 @@ async fn serve(
     if reply.hang_up {
         return Err(HangUp);
     }
-    let mut response = http::Response::builder().status(reply.status).header(CONTENT_TYPE, reply.content_type);
+    let mut response =
+        http::Response::builder().status(reply.status).header(CONTENT_TYPE, reply.content_type);
     for (name, value) in reply.headers {
         response = response.header(name, value);
     }

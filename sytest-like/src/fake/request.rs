@@ -155,8 +155,9 @@ impl SignedRequest {
     /// Sends the request; `Err` when nobody answered.
     pub async fn try_send(self) -> Result<Response, String> {
         let authorization = self.header_value();
-        let body =
-            self.raw_body.unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| body.to_string().into()));
+        let body = self
+            .raw_body
+            .unwrap_or_else(|| self.body.map_or_else(Bytes::new, |body| body.to_string().into()));
         let mut request = http::Request::new(Full::new(body));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri.parse().map_err(|error| format!("{}: {error}", self.uri))?;

@@ -85,8 +85,12 @@ impl NewRoom {
         if version.has_creator_field() {
             content["creator"] = json!(creator);
         }
-        let create =
-            room.event("m.room.create", creator).state_key("").content(content).field("depth", json!(1)).build();
+        let create = room
+            .event("m.room.create", creator)
+            .state_key("")
+            .content(content)
+            .field("depth", json!(1))
+            .build();
         let room = if version.has_hashed_room_ids() {
             let id = format!("!{}", &create.id[1..]);
             server.rename_graph(&room_id, &id);
@@ -327,7 +331,8 @@ impl FakeServer {
     /// Submits a join and learns the room from the answer.
     pub async fn finish_join(&self, via: &str, room_id: &str, version: Version, join: &Event) -> FakeRoom {
         let answer = self.try_submit(via, "join", room_id, join).await.expect_ok();
-        let mut graph = self.with_graph(room_id, |graph| graph.clone()).unwrap_or_else(|| Graph::new(version));
+        let mut graph =
+            self.with_graph(room_id, |graph| graph.clone()).unwrap_or_else(|| Graph::new(version));
         let mut state = StateMap::new();
         for json in answer.array("state") {
             let event = Event::new(json.clone(), version);
@@ -338,7 +343,8 @@ impl FakeServer {
             graph.keep(Event::new(json.clone(), version));
         }
         // The resident server may have signed it too.
-        let joined = answer.get("event").map_or_else(|| join.clone(), |json| Event::new(json.clone(), version));
+        let joined =
+            answer.get("event").map_or_else(|| join.clone(), |json| Event::new(json.clone(), version));
         assert_eq!(joined.id, join.id, "{answer}: the event that we sent was answered");
         graph.add_at(joined.clone(), Arc::new(state));
         graph.extremities = [joined.id].into();

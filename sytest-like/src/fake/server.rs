@@ -222,11 +222,7 @@ impl FakeServer {
     }
 
     /// Waits for a request to this endpoint that satisfies the condition.
-    pub async fn wait_for_request(
-        &self,
-        endpoint: &str,
-        condition: impl Fn(&Received) -> bool,
-    ) -> Received {
+    pub async fn wait_for_request(&self, endpoint: &str, condition: impl Fn(&Received) -> bool) -> Received {
         let look = |one: &Received| (one.is(endpoint) && condition(one)).then(|| one.clone());
         self.wait_for(endpoint, look).await
     }

@@ -82,8 +82,7 @@ async fn messages_here_reach_the_joined_server_in_order() {
 
     shared.fake.wait_for_event(shared.room_id(), &sent[9]).await;
 
-    let heard: Vec<String> =
-        shared.room.event_ids().into_iter().filter(|id| sent.contains(id)).collect();
+    let heard: Vec<String> = shared.room.event_ids().into_iter().filter(|id| sent.contains(id)).collect();
     assert_eq!(heard, sent);
     assert_eq!(shared.fake.faults(), Vec::<String>::new());
     let bodies = shared.alice.get_event(shared.room_id(), &sent[0]).await.expect_ok();

@@ -74,7 +74,9 @@ async fn nobody_speaks_for_others() {
     let (server, fake, alice) = scene().await;
     let other = FakeServer::start().await;
     expect_unauthorized(ask(&server, &fake, &alice).origin(other.name()).await);
-    expect_unauthorized(ask(&server, &fake, &alice).origin(other.name()).key(&other.key()).destination("x.y").await);
+    expect_unauthorized(
+        ask(&server, &fake, &alice).origin(other.name()).key(&other.key()).destination("x.y").await,
+    );
 }
 
 /// Nobody speaks for the server itself.
@@ -108,11 +110,21 @@ async fn header_is_read_in_all_its_forms() {
     let signature = ask(&server, &fake, &alice).signature();
     let (origin, destination, key) = (fake.name(), server.name(), fake.key().id);
     for header in [
-        format!("X-Matrix sig=\"{signature}\",key=\"{key}\",destination=\"{destination}\",origin=\"{origin}\""),
-        format!("X-Matrix origin=\"{origin}\", destination=\"{destination}\", key=\"{key}\", sig=\"{signature}\""),
-        format!("X-Matrix Origin=\"{origin}\",Destination=\"{destination}\",Key=\"{key}\",Sig=\"{signature}\""),
-        format!("X-Matrix origin=\"{origin}\",destination=\"{destination}\",key=\"{key}\",sig=\"{signature}\",more=\"x\""),
-        format!("x-matrix origin=\"{origin}\",destination=\"{destination}\",key=\"{key}\",sig=\"{signature}\""),
+        format!(
+            "X-Matrix sig=\"{signature}\",key=\"{key}\",destination=\"{destination}\",origin=\"{origin}\""
+        ),
+        format!(
+            "X-Matrix origin=\"{origin}\", destination=\"{destination}\", key=\"{key}\", sig=\"{signature}\""
+        ),
+        format!(
+            "X-Matrix Origin=\"{origin}\",Destination=\"{destination}\",Key=\"{key}\",Sig=\"{signature}\""
+        ),
+        format!(
+            "X-Matrix origin=\"{origin}\",destination=\"{destination}\",key=\"{key}\",sig=\"{signature}\",more=\"x\""
+        ),
+        format!(
+            "x-matrix origin=\"{origin}\",destination=\"{destination}\",key=\"{key}\",sig=\"{signature}\""
+        ),
         format!("X-Matrix origin={origin},destination={destination},key=\"{key}\",sig=\"{signature}\""),
     ] {
         ask(&server, &fake, &alice).authorization(&header).await.expect_ok();

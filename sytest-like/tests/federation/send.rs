@@ -281,10 +281,10 @@ async fn rubbish_among_the_events_is_dropped() {
 #[tokio::test]
 async fn rubbish_instead_of_a_transaction_is_refused() {
     let shared = Shared::start().await;
-    let send = |body: Value| {
-        shared.fake.put(shared.server.name(), "/_matrix/federation/v1/send/rubbish", body)
-    };
-    for body in [json!([]), json!("text"), json!({"pdus": {}}), json!({"pdus": "a", "origin": shared.fake.name()})]
+    let send =
+        |body: Value| shared.fake.put(shared.server.name(), "/_matrix/federation/v1/send/rubbish", body);
+    for body in
+        [json!([]), json!("text"), json!({"pdus": {}}), json!({"pdus": "a", "origin": shared.fake.name()})]
     {
         send(body).await.expect_refused();
     }
@@ -411,8 +411,7 @@ async fn who_left_says_nothing_more() {
     let shared = Shared::start().await;
     let carol = shared.fake.user("carol");
     let room = shared.fake.join(shared.server.name(), shared.room_id(), &carol).await;
-    let (template, version) =
-        shared.fake.make(shared.server.name(), "leave", shared.room_id(), &carol).await;
+    let (template, version) = shared.fake.make(shared.server.name(), "leave", shared.room_id(), &carol).await;
     let leave = shared.fake.seal_template(template, version);
     shared.fake.try_submit(shared.server.name(), "leave", shared.room_id(), &leave).await.expect_ok();
     room.add(&leave);

@@ -1,0 +1,149 @@
+//! Fetching single events, what authorises events, and the state before them, from other servers.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::{StreamExt as _, stream};
+use hs_room_rules::pdu::Pdu;
+use hs_rooms::{Room, Rooms};
+use hs_storage::StorageError;
+use ruma::{
+    EventId, OwnedEventId, ServerName,
+    api::federation::{
+        authorization::get_event_authorization,
+        event::{get_event, get_room_state, get_room_state_ids},
+    },
+};
+
+use crate::{FederationClient, Keyring, Limits, RequestError};
+
+/// The longest answer about the state of a room, and how long it may take.
+const STATE_LIMITS: Limits =
+    Limits { timeout: std::time::Duration::from_secs(120), max_response_bytes: 256 * 1024 * 1024 };
+/// Up to this many missing events are fetched one by one; beyond it the whole state is.
+const MAX_SINGLE: usize = 50;
+/// How many events are fetched at the same time.
+const AT_ONCE: usize = 8;
+/// How many events the state of a room and its auth chain may have.
+const MAX_STATE: usize = 500_000;
+
+/// Why something was not fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server does not answer, or with an error.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The answer makes no sense.
+    #[error("{0}")]
+    Nonsense(&'static str),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Fetches what is missing of rooms. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    rooms: Rooms,
+    client: FederationClient,
+    keyring: Keyring,
+}
+
+impl Fetch {
+    /// Fetches for `rooms`.
+    pub fn new(rooms: Rooms, client: FederationClient, keyring: Keyring) -> Self {
+        Self { rooms, client, keyring }
+    }
+
+    pub(crate) fn client(&self) -> &FederationClient {
+        &self.client
+    }
+
+    /// Those of the events that are signed and belong to the room.
+    pub(crate) async fn verify(&self, room: &Room, texts: Vec<String>) -> Vec<Arc<Pdu>> {
+        let verified = self.keyring.verify_pdus(texts, room.rules).await;
+        verified.into_iter().flatten().filter(|pdu| *pdu.room_id() == *room.room_id).collect()
+    }
+
+    /// Stores what authorises an event.
+    pub(crate) async fn auth_events(
+        &self,
+        room: &Room,
+        server: &ServerName,
+        pdu: &Pdu,
+        missing: &[OwnedEventId],
+    ) -> Result<(), FetchError> {
+        let request =
+            get_event_authorization::v1::Request::new(room.room_id.clone(), pdu.event_id().to_owned());
+        match self.client.send(server, request, STATE_LIMITS).await {
+            Ok(answer) => {
+                let texts = answer.auth_chain.iter().take(MAX_STATE).map(|event| event.get().to_owned());
+                let chain = self.verify(room, texts.collect()).await;
+                self.rooms.store_outliers(room, &chain).await?;
+            }
+            Err(error) => {
+                // A server need not know the chain of an event of which it knows the single events.
+                tracing::debug!(%error, event_id = %pdu.event_id(), "no auth chain; trying single events");
+                self.single_events(room, server, missing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The state before an event, which is all stored afterwards.
+    pub(crate) async fn state_before(
+        &self,
+        room: &Room,
+        server: &ServerName,
+        event: &EventId,
+    ) -> Result<Vec<OwnedEventId>, FetchError> {
+        let request = get_room_state_ids::v1::Request::new(event.to_owned(), room.room_id.clone());
+        let answer = self.client.send(server, request, STATE_LIMITS).await?;
+        if answer.pdu_ids.len() + answer.auth_chain_ids.len() > MAX_STATE {
+            return Err(FetchError::Nonsense("the state of the room is too large"));
+        }
+        let all: HashSet<OwnedEventId> =
+            answer.pdu_ids.iter().chain(&answer.auth_chain_ids).cloned().collect();
+        let missing = self.unknown(&all).await?;
+        if missing.len() > MAX_SINGLE {
+            let request = get_room_state::v1::Request::new(event.to_owned(), room.room_id.clone());
+            let answer = self.client.send(server, request, STATE_LIMITS).await?;
+            let texts = answer.pdus.iter().chain(&answer.auth_chain).take(MAX_STATE);
+            let events = self.verify(room, texts.map(|event| event.get().to_owned()).collect()).await;
+            self.rooms.store_outliers(room, &events).await?;
+        } else if !missing.is_empty() {
+            self.single_events(room, server, &missing).await?;
+        }
+        let missing: HashSet<OwnedEventId> = self.unknown(&all).await?.into_iter().collect();
+        let state: Vec<_> = answer.pdu_ids.into_iter().filter(|id| !missing.contains(id)).collect();
+        if state.is_empty() {
+            return Err(FetchError::Nonsense("the state that the server told has no valid event"));
+        }
+        Ok(state)
+    }
+
+    async fn unknown(&self, ids: &HashSet<OwnedEventId>) -> Result<Vec<OwnedEventId>, StorageError> {
+        let asked: Vec<&EventId> = ids.iter().map(|id| &**id).collect();
+        let known = self.rooms.store().reader().await?.find_graph_nodes(&asked).await?;
+        Ok(ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect())
+    }
+
+    /// Stores single events, as far as the server has them.
+    async fn single_events(
+        &self,
+        room: &Room,
+        server: &ServerName,
+        ids: &[OwnedEventId],
+    ) -> Result<(), FetchError> {
+        let requests = ids.iter().take(MAX_SINGLE).map(|id| {
+            let request = get_event::v1::Request::new(id.clone());
+            self.client.send(server, request, Limits::default())
+        });
+        // In a list first: the compiler cannot see that a stream over borrowed ids may change threads.
+        let requests: Vec<_> = requests.collect();
+        let answers: Vec<_> = stream::iter(requests).buffer_unordered(AT_ONCE).collect().await;
+        let texts = answers.into_iter().flatten().map(|answer| answer.pdu.get().to_owned()).collect();
+        let events = self.verify(room, texts).await;
+        self.rooms.store_outliers(room, &events).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,285 @@
+//! Events whose predecessors are missing: these are fetched, first the events themselves, then, where the gap is too wide,
+//! the state before what is on this side of it.
+//!
+//! A server is asked for no more than the bounds below, whatever it sends: rubbish costs only who sent it.
+//!
+//! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use hs_model::{clock::Clock, ids::RoomNid};
+use hs_room_rules::pdu::{Pdu, Stored};
+use hs_rooms::{
+    Room, Rooms, WriteError,
+    receive::{Incoming, PduOutcome},
+};
+use hs_storage::{StorageError, staged_pdus::StagedPdu};
+use parking_lot::Mutex;
+use ruma::{EventId, OwnedEventId, OwnedServerName, UInt, api::federation::event::get_missing_events};
+use tokio_util::task::TaskTracker;
+
+use super::fetch::{Fetch, FetchError};
+use crate::Limits;
+
+/// Whoever takes up waiting events has this long before somebody else may.
+const WORKING_TIME_MS: i64 = 120_000;
+/// How many waiting events of a room are taken up at once.
+const AT_ONCE: i64 = 100;
+/// How often a gap is tried, and how long after a failure: first this, then each time twice as long.
+const MAX_ATTEMPTS: i32 = 5;
+const RETRY_MS: i64 = 30_000;
+/// How many events of a gap are asked for in one go, and how often.
+const MISSING_PER_ROUND: u32 = 50;
+const MAX_ROUNDS: usize = 10;
+/// How often, for one event, another server's word is taken for the state before one on this side of a gap.
+const MAX_TOLD_STATES: usize = 5;
+/// How often rooms are looked for whose waiting events nobody works on.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+const ROOMS_PER_LOOK: i64 = 50;
+
+/// Closes gaps. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Gaps {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    rooms: Rooms,
+    fetch: Fetch,
+    clock: Arc<dyn Clock>,
+    /// Rooms that are worked on, and whether something has come since their waiting events were looked at.
+    active: Mutex<HashMap<RoomNid, bool>>,
+    tasks: TaskTracker,
+}
+
+/// Why a gap was not closed.
+#[derive(Debug, thiserror::Error)]
+enum GapError {
+    #[error("the other server does not help: {0}")]
+    Fetch(#[from] FetchError),
+    #[error("something is still missing")]
+    Incomplete,
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Gaps {
+    /// Closes gaps in `rooms`.
+    pub fn new(rooms: Rooms, fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
+        let (active, tasks) = (Mutex::default(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { rooms, fetch, clock, active, tasks }) }
+    }
+
+    /// Until when events that are written down now are left to who wrote them.
+    pub(crate) fn retry_at(clock: &dyn Clock) -> i64 {
+        clock.now_ms() + WORKING_TIME_MS
+    }
+
+    /// Looks after events that nobody works on any more, until the future is dropped.
+    pub async fn run(&self) -> Result<(), StorageError> {
+        loop {
+            let now = self.inner.clock.now_ms();
+            let rooms =
+                self.inner.rooms.store().reader().await?.list_staged_rooms(now, ROOMS_PER_LOOK).await?;
+            for nid in rooms {
+                if let Some(room) = self.inner.rooms.find_by_nid(nid).await? {
+                    self.wake(&room);
+                }
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Something waits in a room.
+    pub(crate) fn wake(&self, room: &Arc<Room>) {
+        if let Some(has_news) = self.inner.active.lock().get_mut(&room.nid) {
+            *has_news = true;
+            return;
+        }
+        self.inner.active.lock().insert(room.nid, false);
+        let (this, room) = (self.clone(), room.clone());
+        self.inner.tasks.spawn(async move {
+            loop {
+                if let Err(error) = this.work_off(&room).await {
+                    tracing::warn!(%error, room_id = %room.room_id, "could not work off what waits in a room");
+                    this.inner.active.lock().remove(&room.nid);
+                    return;
+                }
+                let mut active = this.inner.active.lock();
+                if active.insert(room.nid, false) != Some(true) {
+                    active.remove(&room.nid);
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn work_off(&self, room: &Arc<Room>) -> Result<(), StorageError> {
+        let store = self.inner.rooms.store();
+        loop {
+            let now = self.inner.clock.now_ms();
+            let mut txn = store.begin().await?;
+            let times = (now, now + WORKING_TIME_MS);
+            let staged = txn.take_staged_pdus(room.nid, times, true, AT_ONCE).await?;
+            txn.commit().await?;
+            if staged.is_empty() {
+                return Ok(());
+            }
+            for pdu in staged {
+                let settled = self.settle(room, &pdu).await;
+                let mut txn = store.begin().await?;
+                match settled {
+                    Ok(()) => txn.delete_staged_pdus(std::slice::from_ref(&pdu.event_id)).await?,
+                    Err(error) => {
+                        tracing::debug!(%error, event_id = %pdu.event_id, origin = %pdu.origin, "a gap stays open");
+                        let retry_at = self.inner.clock.now_ms() + RETRY_MS;
+                        let is_kept = txn.postpone_staged_pdu(&pdu.event_id, retry_at, MAX_ATTEMPTS).await?;
+                        if !is_kept {
+                            tracing::info!(
+                                event_id = %pdu.event_id, room_id = %room.room_id, origin = %pdu.origin, %error,
+                                "gave up an event whose predecessors cannot be had"
+                            );
+                        }
+                    }
+                }
+                txn.commit().await?;
+            }
+        }
+    }
+
+    /// Brings one event into the room, with whatever is missing before it.
+    async fn settle(&self, room: &Arc<Room>, staged: &StagedPdu) -> Result<(), GapError> {
+        let stored = Stored {
+            json: staged.json.clone().into(),
+            event_id: staged.event_id.clone(),
+            room_id: room.room_id.clone(),
+            is_rejected: false,
+        };
+        // It was read once before it was written down.
+        let Ok(pdu) = Pdu::from_stored(stored, room.rules) else { return Ok(()) };
+        let pdu = Arc::new(pdu);
+        let incoming = Incoming { pdu: pdu.clone(), state_before: None };
+        let outcome = self.inner.rooms.receive(room, vec![incoming]).await?.pop();
+        match outcome {
+            Some(PduOutcome::MissingPrev(_)) => {
+                let mut events = self.fetch_missing(room, &staged.origin, &pdu).await;
+                events.push(pdu);
+                self.take_in(room, &staged.origin, events).await
+            }
+            Some(PduOutcome::MissingAuth(_)) => self.take_in(room, &staged.origin, vec![pdu]).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The events between what is here and an event, as far as the server gives them. None when it does not: then the state
+    /// has to do.
+    async fn fetch_missing(
+        &self,
+        room: &Arc<Room>,
+        origin: &OwnedServerName,
+        pdu: &Arc<Pdu>,
+    ) -> Vec<Arc<Pdu>> {
+        let mut found: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
+        let mut latest = vec![pdu.event_id().to_owned()];
+        for _ in 0..MAX_ROUNDS {
+            let Ok(earliest) = self.inner.rooms.list_extremities(room).await else { break };
+            let mut request = get_missing_events::v1::Request::new(room.room_id.clone(), earliest, latest);
+            request.limit = UInt::from(MISSING_PER_ROUND);
+            let answer = self.inner.fetch.client().send(origin, request, Limits::default()).await;
+            let Ok(answer) = answer else { break };
+            let texts =
+                answer.events.iter().take(MISSING_PER_ROUND as usize).map(|event| event.get().to_owned());
+            let new: Vec<_> = self.inner.fetch.verify(room, texts.collect()).await;
+            let count = found.len();
+            found.extend(new.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)));
+            if found.len() == count {
+                break;
+            }
+            match self.frontier(&found).await {
+                Ok(frontier) if !frontier.is_empty() => latest = frontier,
+                _ => break,
+            }
+        }
+        found.remove(pdu.event_id());
+        in_order(found)
+    }
+
+    /// Those of the events that have predecessors which are neither among them nor here.
+    async fn frontier(
+        &self,
+        found: &HashMap<OwnedEventId, Arc<Pdu>>,
+    ) -> Result<Vec<OwnedEventId>, StorageError> {
+        let prev: HashSet<&EventId> =
+            found.values().flat_map(|pdu| pdu.prev_events()).map(|id| &**id).collect();
+        let prev: Vec<&EventId> = prev.into_iter().filter(|id| !found.contains_key(*id)).collect();
+        let known = self.inner.rooms.store().reader().await?.find_graph_nodes(&prev).await?;
+        let is_known = |id: &OwnedEventId| {
+            found.contains_key(id) || known.get(id).is_some_and(|node| node.state_before.is_some())
+        };
+        let mut frontier: Vec<_> =
+            found.values().filter(|pdu| !pdu.prev_events().iter().all(is_known)).collect();
+        frontier.sort_by_key(|pdu| pdu.depth());
+        Ok(frontier.into_iter().take(20).map(|pdu| pdu.event_id().to_owned()).collect())
+    }
+
+    /// Takes in events, oldest first, fetching the state before those whose predecessors stay missing.
+    async fn take_in(
+        &self,
+        room: &Arc<Room>,
+        origin: &OwnedServerName,
+        events: Vec<Arc<Pdu>>,
+    ) -> Result<(), GapError> {
+        let last = events.last().map(|pdu| pdu.event_id().to_owned());
+        let mut queue = events;
+        let mut told = 0;
+        let mut helped: HashSet<OwnedEventId> = HashSet::new();
+        loop {
+            let incoming =
+                queue.iter().map(|pdu| Incoming { pdu: pdu.clone(), state_before: None }).collect();
+            let outcomes = self.inner.rooms.receive(room, incoming).await?;
+            let waiting = queue.into_iter().zip(outcomes).filter(|(_, outcome)| {
+                matches!(outcome, PduOutcome::MissingPrev(_) | PduOutcome::MissingAuth(_))
+            });
+            let mut waiting: Vec<(Arc<Pdu>, PduOutcome)> = waiting.collect();
+            let Some((first, outcome)) = waiting.first().cloned() else { return Ok(()) };
+            match outcome {
+                PduOutcome::MissingAuth(missing) if helped.insert(first.event_id().to_owned()) => {
+                    self.inner.fetch.auth_events(room, origin, &first, &missing).await?;
+                }
+                PduOutcome::MissingPrev(_) if told < MAX_TOLD_STATES => {
+                    told += 1;
+                    let state = self.inner.fetch.state_before(room, origin, first.event_id()).await?;
+                    let incoming = Incoming { pdu: first.clone(), state_before: Some(state) };
+                    let outcome = self.inner.rooms.receive(room, vec![incoming]).await?.pop();
+                    let is_stuck =
+                        matches!(outcome, Some(PduOutcome::MissingPrev(_) | PduOutcome::MissingAuth(_)));
+                    waiting.remove(0);
+                    if is_stuck && Some(first.event_id()) == last.as_deref() {
+                        return Err(GapError::Incomplete);
+                    }
+                }
+                _ => {
+                    waiting.remove(0);
+                    if Some(first.event_id()) == last.as_deref() {
+                        return Err(GapError::Incomplete);
+                    }
+                }
+            }
+            queue = waiting.into_iter().map(|(pdu, _)| pdu).collect();
+        }
+    }
+}
+
+/// The events, each after those that come before it in the graph.
+fn in_order(events: HashMap<OwnedEventId, Arc<Pdu>>) -> Vec<Arc<Pdu>> {
+    let mut events: Vec<_> = events.into_values().collect();
+    events.sort_by(|a, b| (a.depth(), a.event_id()).cmp(&(b.depth(), b.event_id())));
+    events
+}
