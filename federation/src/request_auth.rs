@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, header::AUTHORIZATION};
 use ruma::{OwnedServerName, ServerName};
 
 pub use self::header::{XMatrix, XMatrixError};
-use crate::{Keyring, KeyringError, ServerPolicy};
+use crate::{Keyring, KeyringError, ServerPolicy, outbound::Sender};
 
 /// How the body of a request is read to check its signature: transactions carry events of room versions that allow any
 /// number.
@@ -103,12 +103,20 @@ pub struct RequestVerifier {
     server_name: OwnedServerName,
     keyring: Keyring,
     policy: ServerPolicy,
+    /// Tries servers again that make themselves heard.
+    sender: Option<Sender>,
 }
 
 impl RequestVerifier {
     /// Checks requests to `server_name`.
     pub fn new(server_name: OwnedServerName, keyring: Keyring, policy: ServerPolicy) -> Self {
-        Self { server_name, keyring, policy }
+        Self { server_name, keyring, policy, sender: None }
+    }
+
+    /// Tells `sender` who makes requests: a server that was given up for a while is there again.
+    #[must_use]
+    pub fn waking(self, sender: Sender) -> Self {
+        Self { sender: Some(sender), ..self }
     }
 
     /// Which servers are talked to.
@@ -149,6 +157,9 @@ impl RequestVerifier {
         let key = self.keyring.request_key(&claim.origin, &claim.key_id).await;
         let key = key.map_err(RequestAuthError::Key)?;
         if is_valid_signature(&text, &key, &claim.signature) {
+            if let Some(sender) = &self.sender {
+                sender.heard_from(&claim.origin);
+            }
             return Ok(());
         }
         let (origin, key_id) = (claim.origin.clone(), claim.key_id.clone());

@@ -22,6 +22,7 @@ use hs_storage::{
     StorageError, Store,
     pushers::{PusherRow, QueuedPush},
 };
+use metrics::gauge;
 use rand::RngExt as _;
 use rustls::ClientConfig;
 use tokio::time::Instant;
@@ -130,6 +131,8 @@ impl Worker {
             if !self.follow(&mut progress, &mut busy, &mut sending).await? {
                 return Ok(());
             }
+            gauge!("kith_log_lag", "follower" => "push")
+                .set((self.store.applied().0 - progress.seen.0).max(0) as f64);
             let free = MAX_SENDING.saturating_sub(sending.len());
             let due = self
                 .store

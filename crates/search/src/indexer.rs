@@ -61,6 +61,8 @@ pub struct Search {
 struct News {
     /// Where the last change stands that the index has to know.
     position: AtomicI64,
+    /// Up to where this process has brought the index; negative while another replica keeps it.
+    indexed: AtomicI64,
     wake: Notify,
 }
 
@@ -123,6 +125,13 @@ impl Search {
         txn.commit().await
     }
 
+    /// How many positions of the log this process is known to have left, while it keeps the index; `None` while another
+    /// replica does.
+    pub fn lag(&self) -> Option<i64> {
+        let indexed = self.news.indexed.load(Ordering::Relaxed);
+        (indexed >= 0).then(|| (self.store.applied().0 - indexed).max(0))
+    }
+
     /// How far the index has come.
     pub async fn state(&self) -> Result<SearchState, StorageError> {
         self.store.reader().await?.find_search_state().await
@@ -133,6 +142,7 @@ impl Search {
         let mut txn = self.store.begin().await?;
         if !txn.acquire_lease(LEASE_NAME, &self.holder, LEASE).await? {
             txn.rollback().await?;
+            self.news.indexed.store(-1, Ordering::Relaxed);
             return Ok(Progress::NotOurs);
         }
         let before = txn.lock_search_state().await?;
@@ -148,6 +158,7 @@ impl Search {
         let changes = Changes::read(&entries);
         changes.write(&mut txn).await?;
         state.position = entries.last().map_or(before.position, |last| last.position);
+        self.news.indexed.store(state.position.0, Ordering::Relaxed);
         let is_behind = entries.len() as i64 == BATCH;
         if !is_behind {
             rebuild(&mut txn, &mut state).await?;

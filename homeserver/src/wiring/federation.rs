@@ -1,6 +1,6 @@
 //! What talks to other servers.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use federation::{
@@ -8,7 +8,9 @@ use federation::{
     discovery::{Dns, Hickory, NoDns},
     inbound::{fetch::Fetch, gaps::Gaps, transaction::Transactions},
     keyring::KeyringOptions,
+    outbound::{Sender, SenderOptions},
 };
+use hs_e2ee::E2ee;
 use hs_model::clock::Clock;
 use hs_outbound::{Guard, tls_config};
 use hs_rooms::Rooms;
@@ -24,14 +26,21 @@ pub(super) struct FederationServices {
     pub(super) keyring: Keyring,
     pub(super) verifier: RequestVerifier,
     pub(super) transactions: Transactions,
+    /// Tells other servers what happens here.
+    #[expect(dead_code, reason = "the routes that take events of others into rooms have it forward them")]
+    pub(super) sender: Sender,
 }
+
+/// How long to wait before the sender is started again after a failure.
+const SENDER_PAUSE: Duration = Duration::from_secs(1);
 
 impl FederationServices {
     pub(super) fn new(
         foundation: &Foundation,
-        rooms: &Rooms,
         clock: Arc<dyn Clock>,
         tls: ClientConfig,
+        (rooms, e2ee): (&Rooms, &E2ee),
+        replica: &str,
     ) -> anyhow::Result<Self> {
         let config = &foundation.config;
         let policy = config.federation.policy();
@@ -50,12 +59,23 @@ impl FederationServices {
         let options =
             KeyringOptions { signing_key: foundation.signing_key.clone(), old_keys: old_keys.collect() };
         let keyring = Keyring::new(client.clone(), clock.clone(), options);
+        let is_allowed = policy.clone();
+        let options = SenderOptions {
+            is_allowed: Arc::new(move |server| is_allowed.allows(server)),
+            ..SenderOptions::new(replica.to_owned())
+        };
+        let sender =
+            Sender::new(rooms.clone(), e2ee.clone(), clock.clone(), Arc::new(client.clone()), options);
         let verifier = RequestVerifier::new(config.server.name.clone(), keyring.clone(), policy);
+        let verifier = verifier.waking(sender.clone());
         let fetch = Fetch::new(rooms.clone(), client.clone(), keyring.clone());
         let gaps = Gaps::new(rooms.clone(), fetch, clock.clone());
-        supervise_gaps(foundation, &gaps);
+        if config.federation.enabled {
+            start_sender(foundation, sender.clone());
+            supervise_gaps(foundation, &gaps);
+        }
         let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, clock);
-        Ok(Self { client, keyring, verifier, transactions })
+        Ok(Self { client, keyring, verifier, transactions, sender })
     }
 }
 
@@ -65,6 +85,21 @@ fn supervise_gaps(foundation: &Foundation, gaps: &Gaps) {
     foundation.tasks.supervise("gaps", move || {
         let gaps = gaps.clone();
         async move { gaps.run().await }
+    });
+}
+
+/// Has the sender follow the log, which must not be followed yet. It is not simply dropped when the server stops: then it
+/// writes down how far it has come.
+fn start_sender(foundation: &Foundation, sender: Sender) {
+    foundation.store.tail().register(sender.applier());
+    let stop = foundation.tasks.stop_token();
+    foundation.tasks.spawn("federation sender", async move {
+        while !stop.is_cancelled() {
+            if let Err(error) = sender.run(stop.clone()).await {
+                tracing::error!(%error, "sending to other servers failed; starting again");
+                let _ = stop.run_until_cancelled(tokio::time::sleep(SENDER_PAUSE)).await;
+            }
+        }
     });
 }
 

@@ -69,14 +69,14 @@ impl Services {
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
         errands::start(&foundation.tasks, store, &actions);
         let search = search(foundation, &replica);
+        let tls = federation::tls(&foundation.config)?;
+        let federation = FederationServices::new(foundation, clock, tls.clone(), (&rooms, &e2ee), &replica)?;
         super::follow_log(foundation);
         replicas::start(&foundation.tasks, store, replica).await.context("cannot look for other replicas")?;
 
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
         jobs::start(&foundation.tasks, store, &e2ee);
-        let tls = federation::tls(&foundation.config)?;
-        let federation = FederationServices::new(foundation, &rooms, clock, tls.clone())?;
         push_delivery::start(foundation, &rooms, &push, tls)
             .context("cannot make the client for push gateways")?;
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
@@ -110,7 +110,9 @@ impl Services {
         describe_counter!("kith_cache_misses_total", "What was asked of a cache, and had to be fetched.");
         let (rooms, sync) = (self.rooms.clone(), self.sync.clone());
         let (accounts, store) = (self.accounts.clone(), foundation.store.clone());
+        let search = self.search.clone();
         foundation.metrics.on_scrape(move || {
+            gauge!("kith_log_lag", "follower" => "search").set(search.lag().unwrap_or(0) as f64);
             let events = [("events", store.event_cache_hits())];
             let caches = events.into_iter().chain(rooms.hit_counts()).chain(accounts.hit_counts());
             for (cache, counts) in caches {
