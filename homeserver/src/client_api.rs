@@ -11,6 +11,7 @@ pub(crate) mod auth;
 mod capabilities;
 mod create_room;
 mod dehydrated_device;
+mod delayed_events;
 mod devices;
 mod directory;
 mod join;
@@ -68,10 +69,11 @@ use ruma::{RoomVersionId, api::client as spec};
 
 use crate::{
     config::{Rtc, Turn},
+    delayed_events::DelayedEvents,
     server_notices::ServerNotices,
 };
 
-pub(crate) use self::{limits::RoomLimits, sync::FilterCache};
+pub(crate) use self::{limits::RoomLimits, rooms::send_error, sync::FilterCache};
 
 /// What the handlers of this API work with. Each asks for the parts it needs.
 #[derive(Clone, Debug, FromRef)]
@@ -82,6 +84,8 @@ pub(crate) struct ClientState {
     pub(crate) rooms: Rooms,
     /// What users do in and to rooms.
     pub(crate) actions: RoomActions,
+    /// What they want to be done later.
+    pub(crate) delayed: DelayedEvents,
     /// How much of it they may do.
     pub(crate) room_limits: Arc<RoomLimits>,
     /// Push rules.
@@ -137,6 +141,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .route(sliding_sync::UNSTABLE_PATH, post(sliding_sync::post_unstable))
         .route(sliding_sync::V4_PATH, post(sliding_sync::post_v4))
         .merge(rooms::routes())
+        .merge(delayed_events::routes())
         .merge(directory::routes())
         .merge(room_routes())
         .merge(call_routes())

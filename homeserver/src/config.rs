@@ -6,6 +6,7 @@
 mod section;
 
 mod database;
+mod delayed_events;
 mod environment;
 pub mod example;
 mod federation;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     database::Database,
+    delayed_events::DelayedEvents,
     federation::Federation,
     http::Http,
     listeners::{Bind, Listener, Resource, Tls},
@@ -85,6 +87,8 @@ pub struct Config {
     pub turn: Turn,
     /// Calls of many.
     pub rtc: Rtc,
+    /// Events that are sent later.
+    pub delayed_events: DelayedEvents,
     /// Sending notifications.
     pub push: Push,
     /// The key that signs events.
@@ -112,6 +116,7 @@ impl Default for Config {
             federation: Federation::default(),
             turn: Turn::default(),
             rtc: Rtc::default(),
+            delayed_events: DelayedEvents::default(),
             push: Push::default(),
             signing: Signing::default(),
             logging: Logging::default(),

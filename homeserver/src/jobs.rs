@@ -39,6 +39,7 @@ pub(crate) fn start(tasks: &Tasks, store: &Store, e2ee: &E2ee) {
                 prune_log(&store).await?;
                 e2ee.delete_old_messages().await?;
                 delete_idle_connections(&store).await?;
+                delete_expired_sticky_events(&store).await?;
             }
             #[expect(unreachable_code, reason = "tells the type of the loop that never ends")]
             Ok::<(), anyhow::Error>(())
@@ -92,5 +93,14 @@ async fn delete_idle_connections(store: &Store) -> Result<()> {
     let deleted = txn.delete_idle_sliding_connections(before).await?;
     txn.commit().await?;
     tracing::info!(deleted, "deleted idle connections of sliding sync");
+    Ok(())
+}
+
+/// Forgets which events were sticky.
+async fn delete_expired_sticky_events(store: &Store) -> Result<()> {
+    let mut txn = store.begin().await?;
+    let deleted = txn.delete_expired_sticky_events(SystemClock.now_ms()).await?;
+    txn.commit().await?;
+    tracing::info!(deleted, "forgot expired sticky events");
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod cli;
 mod client_api;
 pub mod config;
 pub mod database;
+mod delayed_events;
 mod errands;
 mod federation_api;
 pub mod health;

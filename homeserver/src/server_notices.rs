@@ -101,7 +101,7 @@ impl ServerNotices {
             }
             Some(state_key) => {
                 let intent = Intent::state(notice.event_type, state_key, notice.content);
-                self.actions.send_state(&room.room_id, sender, intent).await
+                self.actions.send_state(&room.room_id, sender, intent, None).await
             }
         };
         sent.map_err(ServerNoticeError::Send)

@@ -1,4 +1,8 @@
-//! What calls need of the homeserver: proving who one is, relays, and where calls can be held.
+//! What calls need of the homeserver: proving who one is, relays, where calls can be held, and events that are sent later
+//! or delivered for a while.
 
+mod delayed;
+mod delayed_ends;
 mod openid;
 mod relays;
+mod sticky;

@@ -124,7 +124,8 @@ impl ApiError {
         self
     }
 
-    fn body(&self) -> Value {
+    /// The body of the response.
+    pub fn body(&self) -> Value {
         let mut body = self.extra.clone().unwrap_or_default();
         if !self.errcode.is_empty() {
             body.insert("errcode".to_owned(), self.errcode.as_ref().into());

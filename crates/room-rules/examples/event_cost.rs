@@ -43,6 +43,7 @@ fn event(
         prev_events: if room_id.is_some() { vec![event_id!("$previous").to_owned()] } else { vec![] },
         auth_events: vec![event_id!("$one").to_owned(), event_id!("$two").to_owned()],
         depth: 5,
+        sticky_ms: None,
         legacy: None,
     };
     build(template, rules, server_name!("example.org"), key).expect("the example is a valid event")

@@ -47,6 +47,8 @@ pub struct EventTemplate<'a> {
     pub auth_events: Vec<OwnedEventId>,
     /// One more than the greatest depth of `prev_events`.
     pub depth: i64,
+    /// For how many milliseconds the event is sticky (MSC4354).
+    pub sticky_ms: Option<i64>,
     /// What only room versions 1 and 2 need.
     pub legacy: Option<LegacyParts>,
 }
@@ -116,12 +118,12 @@ pub fn build_parsed(
     let writer = Writer::new(&template, rules);
 
     let mut text = String::with_capacity(full_content.len() + 1024);
-    writer.write(&mut text, &full_content, true, None, None);
+    writer.write(&mut text, &full_content, Form::Full, None, None);
     let content_hash = content_hash_of_text(&text);
 
     // The redacted event is both what the signature covers and what the event id is the hash of.
     text.clear();
-    writer.write(&mut text, &content.to_canonical_string(), false, Some(&content_hash), None);
+    writer.write(&mut text, &content.to_canonical_string(), Form::Redacted, Some(&content_hash), None);
     let signature = Signature { server_name, key, base64: key.sign_text(&text) };
     let event_id = match &template.legacy {
         Some(legacy) => legacy.event_id.clone(),
@@ -129,7 +131,8 @@ pub fn build_parsed(
     };
 
     text.clear();
-    let content_start = writer.write(&mut text, &full_content, true, Some(&content_hash), Some(&signature));
+    let content_start =
+        writer.write(&mut text, &full_content, Form::Full, Some(&content_hash), Some(&signature));
     if text.len() > MAX_BUILT_BYTES {
         return Err(BuildError::TooLarge);
     }
@@ -230,6 +233,14 @@ struct Writer<'a> {
     writes_redacts: bool,
 }
 
+/// Which form of an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Full,
+    /// As after a redaction.
+    Redacted,
+}
+
 impl<'a> Writer<'a> {
     fn new(template: &'a EventTemplate<'a>, rules: &RoomVersionRules) -> Self {
         let mut auth_events = String::with_capacity(256);
@@ -245,7 +256,7 @@ impl<'a> Writer<'a> {
         &self,
         out: &mut String,
         content: &str,
-        with_redacts: bool,
+        form: Form,
         content_hash: Option<&str>,
         signature: Option<&Signature<'_>>,
     ) -> usize {
@@ -264,10 +275,15 @@ impl<'a> Writer<'a> {
             out.push_str(hash);
             out.push_str("\"}");
         }
+        if let Some(duration_ms) = template.sticky_ms
+            && form == Form::Full
+        {
+            let _ = write!(out, ",\"msc4354_sticky\":{{\"duration_ms\":{duration_ms}}}");
+        }
         out.push_str(&self.middle);
         if let Some(redacts) = template.redacts
             && self.writes_redacts
-            && with_redacts
+            && form == Form::Full
         {
             write_field("redacts", redacts.as_str(), out);
         }

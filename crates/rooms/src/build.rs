@@ -346,6 +346,7 @@ impl<'a> Batch<'a> {
             prev_events: self.work.extremities.iter().map(|e| e.event_id.clone()).collect(),
             auth_events: auth_pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
             depth: self.work.depth + 1,
+            sticky_ms: intent.sticky_ms,
             legacy: (!rules.event_id_is_hash()).then(|| self.legacy_parts(&auth_pdus)).flatten(),
         };
         Ok(build_parsed(template, content, rules, &options.server_name, &self.rooms.inner.key)?)

@@ -11,12 +11,15 @@ use hs_model::{
     stream::Position,
 };
 use hs_room_rules::{redact::redact_json, room_version::RoomVersionRulesExt as _};
-use hs_storage::StorageError;
+use hs_storage::{StorageError, sticky_events::MAX_STICKY_MS};
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Room, Rooms, intent::client_transaction_id};
+use crate::{
+    Room, Rooms,
+    intent::{client_transaction_id, delay_id},
+};
 
 /// Who looks at events.
 #[derive(Clone, Debug)]
@@ -58,6 +61,8 @@ struct Unsigned<'a> {
     replaces_state: Option<&'a str>,
     membership: Option<Membership>,
     transaction_id: Option<&'a str>,
+    /// The delayed event that it was.
+    delay_id: Option<&'a str>,
     /// The text of `m.relations`.
     relations: Option<&'a str>,
 }
@@ -69,6 +74,20 @@ struct Stored<'a> {
     content: &'a RawValue,
     #[serde(borrow)]
     redacts: Option<Cow<'a, str>>,
+    #[serde(default, rename = "msc4354_sticky", deserialize_with = "lenient_sticky")]
+    sticky: Option<Sticky>,
+}
+
+/// That an event is delivered for a while whatever comes after it (MSC4354).
+#[derive(Clone, Copy, Deserialize)]
+struct Sticky {
+    duration_ms: i64,
+}
+
+/// What another server has written there may be anything.
+fn lenient_sticky<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Sticky>, D::Error> {
+    let raw = <&'de RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
 /// Only what `content` of a redaction says from room version 11 on.
@@ -110,6 +129,7 @@ impl Rooms {
             let unsigned = Unsigned {
                 redacted_because: redacted_because.as_deref(),
                 transaction_id: transaction_id(event, viewer),
+                delay_id: delay_id_for(event, viewer),
                 ..Unsigned::default()
             };
             let json = render_one(room, event, &unsigned, room_id, now_ms)?;
@@ -154,6 +174,7 @@ impl Rooms {
                 replaces_state: previous.map(|previous| previous.event_id.as_str()),
                 membership: memberships.get(&event.nid).copied(),
                 transaction_id: transaction_id(event, viewer),
+                delay_id: delay_id_for(event, viewer),
                 relations: relations.get(&event.nid).map(String::as_str),
             };
             let shown = shown_json(room, event, is_erased)?;
@@ -243,7 +264,12 @@ impl Rooms {
 /// The id by which the viewer's own device sent an event.
 fn transaction_id<'a>(event: &'a EventRecord, viewer: &Viewer<'_>) -> Option<&'a str> {
     let transaction = event.transaction.as_ref()?;
-    (Some(transaction.device) == viewer.device).then(|| client_transaction_id(transaction))
+    (Some(transaction.device) == viewer.device).then(|| client_transaction_id(transaction)).flatten()
+}
+
+/// Which of their delayed events an event was, for its sender.
+fn delay_id_for<'a>(event: &'a EventRecord, viewer: &Viewer<'_>) -> Option<&'a str> {
+    (event.sender_nid == viewer.user).then(|| event.transaction.as_ref().and_then(delay_id)).flatten()
 }
 
 fn render_redaction(
@@ -392,7 +418,11 @@ fn render_json(
         push_string(&mut text, ",\"state_key\":", state_key);
     }
     push_string(&mut text, ",\"type\":", &event.event_type);
-    push_unsigned(&mut text, event, unsigned, now_ms);
+    let sticky = stored.sticky.filter(|sticky| sticky.duration_ms >= 0);
+    if let Some(sticky) = sticky {
+        let _ = write!(text, ",\"msc4354_sticky\":{{\"duration_ms\":{}}}", sticky.duration_ms);
+    }
+    push_unsigned(&mut text, event, unsigned, sticky, now_ms);
     text.push('}');
     Ok(text)
 }
@@ -411,13 +441,19 @@ fn render_pdu(
     if room.rules.event_id_is_hash() {
         push_string(&mut text, ",\"event_id\":", event.event_id.as_str());
     }
-    push_unsigned(&mut text, event, unsigned, now_ms);
+    push_unsigned(&mut text, event, unsigned, None, now_ms);
     text.push('}');
     Ok(text)
 }
 
 /// Appends what is said about an event beside the event itself.
-fn push_unsigned(text: &mut String, event: &EventRecord, unsigned: &Unsigned<'_>, now_ms: i64) {
+fn push_unsigned(
+    text: &mut String,
+    event: &EventRecord,
+    unsigned: &Unsigned<'_>,
+    sticky: Option<Sticky>,
+    now_ms: i64,
+) {
     let _ = write!(text, ",\"unsigned\":{{\"age\":{}", (now_ms - event.origin_server_ts).max(0));
     if let Some(membership) = unsigned.membership {
         push_string(text, ",\"membership\":", membership.as_str());
@@ -439,6 +475,14 @@ fn push_unsigned(text: &mut String, event: &EventRecord, unsigned: &Unsigned<'_>
     }
     if let Some(transaction_id) = unsigned.transaction_id {
         push_string(text, ",\"transaction_id\":", transaction_id);
+    }
+    if let Some(delay_id) = unsigned.delay_id {
+        push_string(text, ",\"delay_id\":", delay_id);
+        push_string(text, ",\"org.matrix.msc4140.delay_id\":", delay_id);
+    }
+    if let Some(sticky) = sticky {
+        let until = event.origin_server_ts.min(now_ms) + sticky.duration_ms.min(MAX_STICKY_MS);
+        let _ = write!(text, ",\"msc4354_sticky_duration_ttl_ms\":{}", (until - now_ms).max(0));
     }
     text.push('}');
 }

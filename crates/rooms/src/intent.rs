@@ -12,6 +12,8 @@ use ruma::{OwnedEventId, OwnedUserId, TransactionId};
 /// What stands before the transaction ids of redactions. A transaction id counts for one endpoint, and the two that
 /// send events share one index.
 const REDACTION_SCOPE: &str = "redact\u{1}";
+/// What stands before the ids of delayed events, which are their transaction ids: none is sent twice.
+const DELAY_SCOPE: &str = "delay\u{1}";
 
 /// A local user who acts.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct Intent {
     pub redacts: Option<OwnedEventId>,
     /// The time it claims, for those who may choose one (application services).
     pub origin_server_ts: Option<i64>,
+    /// For how many milliseconds it is delivered whatever comes after it.
+    pub sticky_ms: Option<i64>,
     /// What the membership of the user in the state key must be, beyond what the rules of rooms ask.
     pub expects: Option<ExpectedMembership>,
 }
@@ -83,9 +87,22 @@ pub fn redaction_transaction(device: DeviceNid, txn_id: &TransactionId) -> Trans
     TransactionRef { device, txn_id: format!("{REDACTION_SCOPE}{txn_id}").into() }
 }
 
-/// The transaction id as the client chose it.
-pub(crate) fn client_transaction_id(transaction: &TransactionRef) -> &str {
-    transaction.txn_id.strip_prefix(REDACTION_SCOPE).unwrap_or(&transaction.txn_id)
+/// The transaction of a delayed event, once it is sent.
+pub fn delayed_transaction(device: DeviceNid, delay_id: &str) -> TransactionRef {
+    TransactionRef { device, txn_id: format!("{DELAY_SCOPE}{delay_id}").into() }
+}
+
+/// The transaction id as the client chose it; delayed events have none.
+pub(crate) fn client_transaction_id(transaction: &TransactionRef) -> Option<&str> {
+    if delay_id(transaction).is_some() {
+        return None;
+    }
+    Some(transaction.txn_id.strip_prefix(REDACTION_SCOPE).unwrap_or(&transaction.txn_id))
+}
+
+/// Which delayed event became of a transaction.
+pub(crate) fn delay_id(transaction: &TransactionRef) -> Option<&str> {
+    transaction.txn_id.strip_prefix(DELAY_SCOPE)
 }
 
 /// Events that one sender wants to append to a room: all of them, or none.

@@ -1,12 +1,20 @@
 //! Sending events: messages, state, redactions.
 
-use hs_model::records::TransactionRef;
+use std::sync::Arc;
+
+use hs_model::{membership::Membership, records::TransactionRef};
+use hs_room_rules::{
+    build::{BuildError, MAX_BUILT_BYTES},
+    canonical_json::{Object, ParseOptions},
+    client_content,
+    pdu::MAX_FIELD_BYTES,
+};
 use hs_storage::StorageError;
 use ruma::{OwnedEventId, OwnedUserId, RoomId};
 use serde::Deserialize;
 
 use crate::{
-    Intent, RoomActions, Sender, WriteError, WriteRequest,
+    Intent, Room, RoomActions, Sender, WriteError, WriteRequest,
     actions::{FindRoomError, UnknownRoom},
     aliases::AliasCheckError,
     membership::MembershipError,
@@ -120,6 +128,7 @@ impl RoomActions {
         room_id: &RoomId,
         sender: Sender,
         intent: Intent,
+        transaction: Option<TransactionRef>,
     ) -> Result<OwnedEventId, SendError> {
         let room = self.known(room_id).await?;
         match (&*intent.event_type, &intent.state_key) {
@@ -129,8 +138,37 @@ impl RoomActions {
             ("m.room.canonical_alias", _) => self.check_new_aliases(&room, &intent.content).await?,
             _ => {}
         }
-        let written = self.rooms.write_one(&room, WriteRequest::one(sender, intent)).await?;
+        let request = WriteRequest { sender, intents: vec![intent], transaction };
+        let written = self.rooms.write_one(&room, request).await?;
         Ok(written.event_id().clone())
+    }
+
+    /// Whether something could be sent to a room later, as far as that is known now: its sender is in the room, and it is
+    /// what an event may hold. Returns the room.
+    pub async fn check_draft(
+        &self,
+        room_id: &RoomId,
+        sender: &Sender,
+        intent: &Intent,
+    ) -> Result<Arc<Room>, SendError> {
+        let room = self.known(room_id).await?;
+        if self.rooms.membership(&room, sender.nid).await? != Some(Membership::Join) {
+            return Err(WriteError::Forbidden("You are not in this room".to_owned()).into());
+        }
+        let content = Object::parse(&intent.content, ParseOptions::client(room.rules));
+        let content = content.map_err(|error| WriteError::Build(BuildError::Content(error)))?;
+        client_content::check(&intent.event_type, intent.state_key.as_deref(), &content)
+            .map_err(WriteError::Content)?;
+        if intent.content.len() > MAX_BUILT_BYTES {
+            return Err(WriteError::Build(BuildError::TooLarge).into());
+        }
+        let fields = [("type", Some(&intent.event_type)), ("state_key", intent.state_key.as_ref())];
+        for (name, value) in fields {
+            if value.is_some_and(|value| value.len() > MAX_FIELD_BYTES) {
+                return Err(WriteError::Build(BuildError::FieldTooLong(name)).into());
+            }
+        }
+        Ok(room)
     }
 }
 

@@ -9,15 +9,20 @@ mod statements;
 use std::{fmt::Write as _, sync::Arc};
 
 use hs_model::{
+    clock::{Clock as _, SystemClock},
     ids::{EventNid, RoomNid, SlotNid, StateGroupNid, TypeNid, UserNid},
     membership::Membership,
-    records::EventRecord,
+    records::{EventRecord, Outcome},
 };
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, RoomVersionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Store, error::StorageError};
+use crate::{
+    Store,
+    error::StorageError,
+    sticky_events::{StickyEvent, sticky_until},
+};
 
 /// How many units may share a transaction.
 const MAX_UNITS: usize = 256;
@@ -283,6 +288,13 @@ impl AppendWorker {
             let _ = reply.send(outcome);
         }
     }
+}
+
+/// Whether an event that is about to be written is sticky, and until when.
+fn sticky(record: &EventRecord) -> Option<StickyEvent> {
+    let expires_at = sticky_until(record, SystemClock.now_ms())?;
+    let position = record.position.filter(|_| record.outcome == Outcome::Accepted)?;
+    Some(StickyEvent { event: record.nid, room: record.room, position, expires_at })
 }
 
 /// Finds out from the broken constraint what the unit did wrong.

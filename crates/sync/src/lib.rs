@@ -14,6 +14,7 @@ mod filter;
 mod lazy_members;
 mod service;
 pub mod sliding;
+mod sticky;
 mod v3;
 
 pub use service::{SlidingError, Sync, SyncError, SyncOptions};

@@ -15,6 +15,7 @@ use crate::{
     feed::Feeds,
     lazy_members::LazyMembers,
     sliding::{self, Answer, ConnectionKey, Connections, OpenConnection, RoomFactsCache, UserFactsCache},
+    sticky::StickyEvents,
     v3::{self, Request, Response},
 };
 
@@ -72,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) connections: Connections,
     pub(crate) room_facts: RoomFactsCache,
     pub(crate) user_facts: UserFactsCache,
+    pub(crate) sticky: StickyEvents,
     feeds: Feeds,
     options: SyncOptions,
     /// Ends long polls when the server stops.
@@ -90,6 +92,7 @@ impl Sync {
         stop: CancellationToken,
     ) -> Self {
         let feeds = Feeds::new(store.clone(), rooms.clone());
+        let sticky = StickyEvents::new(store.clone());
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -102,6 +105,7 @@ impl Sync {
                 connections: Connections::new(),
                 room_facts: RoomFactsCache::default(),
                 user_facts: UserFactsCache::new(),
+                sticky,
                 feeds,
                 options,
                 stop,
@@ -112,8 +116,11 @@ impl Sync {
     /// Begins at the present position of the log, which must be started and not yet followed. Returns what must be
     /// registered with it, after the caches that a response reads from.
     pub fn start(&self) -> Arc<dyn LogApplier> {
-        self.inner.feeds.start();
-        Arc::new(Follower { room_facts: self.inner.room_facts.clone(), feeds: self.inner.feeds.clone() })
+        let Inner { room_facts, sticky, feeds, .. } = &*self.inner;
+        feeds.start();
+        sticky.start();
+        let (room_facts, sticky, feeds) = (room_facts.clone(), sticky.clone(), feeds.clone());
+        Arc::new(Follower { room_facts, sticky, feeds })
     }
 
     /// How many users are syncing at this process.
@@ -240,6 +247,7 @@ impl Sync {
 /// Follows the log for all that syncs read from.
 struct Follower {
     room_facts: RoomFactsCache,
+    sticky: StickyEvents,
     feeds: Feeds,
 }
 
@@ -247,6 +255,7 @@ impl LogApplier for Follower {
     fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         // The feeds wake long polls, which then read the rest.
         self.room_facts.apply(entries);
+        self.sticky.apply(entries);
         self.feeds.apply(entries)
     }
 }

@@ -10,6 +10,7 @@ use ruma::api::client::discovery::get_capabilities::v3::Request;
 use serde_json::{Map, Value, json};
 
 use super::{ServerFacts, auth::Session};
+use crate::delayed_events::DelayedEvents;
 
 /// Each of them is as stable as the others.
 const ROOM_VERSIONS: [&str; 12] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
@@ -17,6 +18,7 @@ const ROOM_VERSIONS: [&str; 12] = ["1", "2", "3", "4", "5", "6", "7", "8", "9", 
 pub(super) async fn get(
     session: Session,
     State(facts): State<Arc<ServerFacts>>,
+    State(delayed): State<DelayedEvents>,
     _: Args<Request>,
 ) -> JsonReply<Value> {
     let available: Map<String, Value> =
@@ -31,6 +33,14 @@ pub(super) async fn get(
         "m.get_login_token": { "enabled": true },
         "m.forget_forced_upon_leave": { "enabled": false },
     });
+    let limits = delayed.options();
+    let limits = json!({
+        "max_delay_ms": limits.max_delay_seconds.saturating_mul(1000),
+        "max_scheduled": limits.max_per_user,
+    });
+    for name in ["m.delayed_events", "org.matrix.msc4140.delayed_events"] {
+        capabilities[name] = limits.clone();
+    }
     if session.is_admin {
         capabilities["m.account_moderation"] = json!({ "suspend": true, "lock": true });
     }

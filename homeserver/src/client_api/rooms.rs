@@ -10,6 +10,7 @@ mod invite;
 mod join;
 mod joined_members;
 mod kick;
+mod later;
 mod leave;
 mod members;
 mod messages;
@@ -43,6 +44,8 @@ use ruma::{
 };
 
 use super::{ClientState, auth::Session};
+
+pub(super) use self::later::SendOptions;
 
 /// What is said to those who are not in a room, and to those who ask for one that does not exist: the difference is
 /// nobody's business who is outside.
@@ -129,7 +132,7 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
 }
 
 /// Why an event was not sent, for clients.
-pub(super) fn send_error(error: SendError) -> ApiError {
+pub(crate) fn send_error(error: SendError) -> ApiError {
     let message = error.to_string();
     match error {
         SendError::UnknownRoom(_) => ApiError::forbidden(NOT_IN_THE_ROOM),

@@ -210,6 +210,8 @@ struct ExtensionsBody {
     typing: Option<ScopedExtension>,
     #[serde(default, rename = "io.element.msc4308.thread_subscriptions")]
     thread_subscriptions: Option<LimitedExtension>,
+    #[serde(default, rename = "org.matrix.msc4354.sticky_events")]
+    sticky_events: Option<Switch>,
 }
 
 /// An extension that is on or off.
@@ -270,6 +272,7 @@ impl ExtensionsBody {
             account_data: self.account_data.and_then(ScopedExtension::read),
             receipts: self.receipts.and_then(ScopedExtension::read),
             typing: self.typing.and_then(ScopedExtension::read),
+            sticky_events: self.sticky_events.is_some_and(|switch| switch.enabled == Some(true)),
             thread_subscriptions: self.thread_subscriptions.and_then(LimitedExtension::read),
         })
     }

@@ -14,8 +14,14 @@ const VERSIONS: [&str; 22] = [
 ];
 
 /// Proposals that clients use before they are part of a release, and that work here.
-const UNSTABLE_FEATURES: [&str; 4] =
-    ["org.matrix.msc4143", "org.matrix.msc4306", "org.matrix.msc4308", "org.matrix.simplified_msc3575"];
+const UNSTABLE_FEATURES: [&str; 6] = [
+    "org.matrix.msc4140",
+    "org.matrix.msc4143",
+    "org.matrix.msc4306",
+    "org.matrix.msc4354",
+    "org.matrix.msc4308",
+    "org.matrix.simplified_msc3575",
+];
 
 pub(super) async fn get(_: Args<Request>) -> Reply<Response> {
     let mut response = Response::new(VERSIONS.map(str::to_owned).to_vec());

@@ -1,8 +1,8 @@
 //! `config.example.toml`, made from the documentation of the options.
 
 use super::{
-    Database, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push, RateLimits,
-    Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory,
+    Database, DelayedEvents, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push,
+    RateLimits, Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory,
     section::{OptionDoc, Section},
 };
 
@@ -33,6 +33,7 @@ pub fn example() -> String {
     write_section::<Federation>(&mut text, "[federation]");
     write_section::<Turn>(&mut text, "[turn]");
     write_section::<Rtc>(&mut text, "[rtc]");
+    write_section::<DelayedEvents>(&mut text, "[delayed_events]");
     write_section::<Push>(&mut text, "[push]");
     write_section::<Signing>(&mut text, "[signing]");
     write_section::<Logging>(&mut text, "[logging]");

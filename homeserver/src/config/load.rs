@@ -147,6 +147,7 @@ impl Config {
         self.turn.validate().map_err(within("turn"))?;
         self.rtc.validate().map_err(within("rtc"))?;
         self.federation.validate().map_err(within("federation"))?;
+        self.delayed_events.validate().map_err(within("delayed_events"))?;
         self.rate_limits.validate().map_err(within("rate_limits"))?;
         self.signing.validate().map_err(within("signing"))?;
         self.logging.validate().map_err(within("logging"))?;

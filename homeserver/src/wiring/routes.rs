@@ -49,6 +49,7 @@ impl Apis {
             accounts: services.accounts.clone(),
             rooms: services.rooms.clone(),
             actions: services.actions.clone(),
+            delayed: services.delayed.clone(),
             room_limits: services.room_limits.clone(),
             push: services.push.clone(),
             ephemeral: services.ephemeral.clone(),

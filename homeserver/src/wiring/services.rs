@@ -20,7 +20,7 @@ use super::{
     federation::{self, FederationServices},
     profiles::AccountProfiles,
 };
-use crate::{client_api::RoomLimits, errands, jobs, push_delivery, replicas};
+use crate::{client_api::RoomLimits, delayed_events::DelayedEvents, errands, jobs, push_delivery, replicas};
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
@@ -28,6 +28,7 @@ pub(super) struct Services {
     pub(super) accounts: Arc<Accounts>,
     pub(super) rooms: Rooms,
     pub(super) actions: RoomActions,
+    pub(super) delayed: DelayedEvents,
     pub(super) room_limits: Arc<RoomLimits>,
     pub(super) push: Push,
     pub(super) ephemeral: Ephemeral,
@@ -84,10 +85,12 @@ impl Services {
             let room_limits = room_limits.clone();
             move |config| room_limits.set_rates(&config.rate_limits)
         });
+        let delayed = delayed_events(foundation, &actions, &room_limits);
         let services = Self {
             accounts,
             rooms,
             actions,
+            delayed,
             room_limits,
             push,
             ephemeral,
@@ -155,6 +158,20 @@ fn search(foundation: &Foundation, replica: &str) -> Search {
         async move { worker.run().await }
     });
     search
+}
+
+/// Delayed events, and who sends them.
+fn delayed_events(foundation: &Foundation, actions: &RoomActions, limits: &Arc<RoomLimits>) -> DelayedEvents {
+    let options = foundation.config.delayed_events.clone();
+    let clock = Arc::new(SystemClock);
+    let delayed =
+        DelayedEvents::new(foundation.store.clone(), actions.clone(), limits.clone(), clock, options);
+    let worker = delayed.clone();
+    foundation.tasks.supervise("delayed events", move || {
+        let worker = worker.clone();
+        async move { worker.run().await }
+    });
+    delayed
 }
 
 fn supervise_ephemeral(foundation: &Foundation, ephemeral: &Ephemeral) {

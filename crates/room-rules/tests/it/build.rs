@@ -222,6 +222,7 @@ fn template(content: &str) -> EventTemplate<'_> {
         prev_events: vec![],
         auth_events: vec![],
         depth: 1,
+        sticky_ms: None,
         legacy: None,
     }
 }

@@ -189,6 +189,7 @@ impl Room {
             prev_events,
             auth_events,
             depth: self.count,
+            sticky_ms: None,
             legacy,
         };
         build(template, self.rules, server_name, &key()).expect("an event in a test can be built")

@@ -44,7 +44,7 @@ async fn nobody_lets_themselves_into_a_restricted_room_by_naming_an_admin() {
 
     let content = json!({ "membership": "join", "join_authorised_via_users_server": alice.user_id });
     let intent = Intent::state("m.room.member", bob.user_id.as_str(), content.to_string());
-    let joined = stage.actions.send_state(&room_id, bob.clone(), intent).await;
+    let joined = stage.actions.send_state(&room_id, bob.clone(), intent, None).await;
 
     assert!(matches!(joined, Err(SendError::Write(WriteError::Forbidden(_)))), "{joined:?}");
 }

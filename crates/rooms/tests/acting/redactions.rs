@@ -52,11 +52,11 @@ async fn state_that_was_redacted_can_be_set_again() {
     let alice = stage.person("alice").await;
     let room_id = stage.public_room(&alice).await;
     let topic = || Intent::state("m.room.topic", "", r#"{"topic":"t"}"#);
-    let first = stage.actions.send_state(&room_id, alice.clone(), topic()).await.expect("an admin");
-    let same = stage.actions.send_state(&room_id, alice.clone(), topic()).await.expect("an admin");
+    let first = stage.actions.send_state(&room_id, alice.clone(), topic(), None).await.expect("an admin");
+    let same = stage.actions.send_state(&room_id, alice.clone(), topic(), None).await.expect("an admin");
     stage.actions.redact(&room_id, alice.clone(), redaction(&first), None).await.expect("an own event");
 
-    let again = stage.actions.send_state(&room_id, alice, topic()).await.expect("an admin");
+    let again = stage.actions.send_state(&room_id, alice, topic(), None).await.expect("an admin");
 
     assert_eq!(first, same);
     assert_ne!(first, again);

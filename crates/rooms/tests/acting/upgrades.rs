@@ -154,10 +154,10 @@ async fn a_canonical_alias_leads_to_its_room_and_goes_with_its_alias() {
     let alias = room_alias_id!("#one:test.example");
     let canonical = || Intent::state("m.room.canonical_alias", "", r##"{"alias":"#one:test.example"}"##);
 
-    let too_early = stage.actions.send_state(&room_id, alice.clone(), canonical()).await;
+    let too_early = stage.actions.send_state(&room_id, alice.clone(), canonical(), None).await;
     stage.actions.create_alias(alias, &room_id, &alice).await.expect("a free alias");
-    let elsewhere = stage.actions.send_state(&other, alice.clone(), canonical()).await;
-    stage.actions.send_state(&room_id, alice.clone(), canonical()).await.expect("the room's alias");
+    let elsewhere = stage.actions.send_state(&other, alice.clone(), canonical(), None).await;
+    stage.actions.send_state(&room_id, alice.clone(), canonical(), None).await.expect("the room's alias");
     let asker = Asker { user: alice, is_admin: false };
     stage.actions.delete_alias(alias, &asker).await.expect("the creator of the alias");
 

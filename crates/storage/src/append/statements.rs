@@ -45,6 +45,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
     txn.insert_corrections(units, &layout).await?;
 
     let mut position = head.first.0;
+    let mut sticky = Vec::new();
     let mut appended = Vec::with_capacity(units.len());
     for unit in units {
         let mut events = Vec::with_capacity(unit.events.len());
@@ -52,6 +53,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
             let mut record = event.record.clone();
             record.position = Some(Position(position));
             position += 1;
+            sticky.extend(super::sticky(&record));
             let record = Arc::new(record);
             txn.note(LogEntry {
                 position: Position(position - 1),
@@ -70,6 +72,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
     for entry in layout.corrections(units) {
         txn.note(entry);
     }
+    txn.insert_sticky_events(&sticky).await?;
     txn.commit_noted().await?;
     Ok(Written::All(appended))
 }

@@ -9,6 +9,7 @@ use hs_model::{
     membership::Membership,
     stream::{Position, StreamToken},
 };
+use hs_rooms::client_event::RoomId;
 use hs_storage::StorageError;
 use ruma::{OwnedEventId, OwnedRoomId};
 
@@ -17,17 +18,18 @@ use super::{
     lists::{Reason, Selection},
     request::{Extensions, RoomScope, ToDevice},
     response::{
-        AccountData, ByRoom, E2eeResult, ExtensionResults, Subscribed, ThreadSubscriptions, ToDeviceResult,
-        Unsubscribed,
+        AccountData, ByRoom, E2eeResult, ExtensionResults, StickyEvents, StickyEventsOfRoom, Subscribed,
+        ThreadSubscriptions, ToDeviceResult, Unsubscribed,
     },
     room::Built,
 };
-use crate::v3::account_data;
+use crate::{sticky::Span, v3::account_data};
 
 const ACCOUNT_DATA: u8 = 1;
 const RECEIPTS: u8 = 1 << 1;
 const TYPING: u8 = 1 << 2;
 const THREADS: u8 = 1 << 3;
+const STICKY: u8 = 1 << 4;
 
 /// The extensions of a request: a bit for each.
 pub(super) fn served(extensions: &Extensions) -> u8 {
@@ -36,6 +38,7 @@ pub(super) fn served(extensions: &Extensions) -> u8 {
         | bit(extensions.receipts.is_some(), RECEIPTS)
         | bit(extensions.typing.is_some(), TYPING)
         | bit(extensions.thread_subscriptions.is_some(), THREADS)
+        | bit(extensions.sticky_events, STICKY)
 }
 
 /// What the extensions of a request have to tell.
@@ -69,6 +72,10 @@ pub(super) async fn build(
     }
     if let Some(limit) = extensions.thread_subscriptions {
         results.thread_subscriptions = thread_subscriptions(context, limit).await?;
+    }
+    if extensions.sticky_events {
+        let rooms = rooms(&RoomScope::default(), STICKY);
+        results.sticky_events = sticky_events(context, rooms, built).await?;
     }
     Ok(results)
 }
@@ -268,6 +275,33 @@ async fn thread_subscriptions(
         }
     }
     Ok(Some(result))
+}
+
+/// Sticky events that are not in the timelines of the response.
+async fn sticky_events(
+    context: &Context<'_>,
+    rooms: Rooms,
+    built: &[Built],
+) -> Result<Option<StickyEvents>, StorageError> {
+    let mut result = StickyEvents::default();
+    let timelines: HashMap<RoomNid, &Built> = built.iter().map(|built| (built.plan.nid, built)).collect();
+    for (nid, after) in rooms.after {
+        let is_joined = context.stays.get(&nid).is_some_and(|stay| stay.membership == Membership::Join);
+        if !is_joined {
+            continue;
+        }
+        let timeline = timelines.get(&nid).into_iter().flat_map(|built| &built.events);
+        let span = Span { after, until: context.until };
+        let events = context.inner.sticky.beside(nid, span, timeline, &context.ignored).await?;
+        if !events.is_empty()
+            && let Some(room) = context.inner.rooms.find_by_nid(nid).await?
+        {
+            let events =
+                context.inner.rooms.render(&room, &events, &context.viewer(), RoomId::Omitted).await?;
+            result.rooms.insert(room.room_id.clone(), StickyEventsOfRoom { events });
+        }
+    }
+    Ok((!result.rooms.is_empty()).then_some(result))
 }
 
 /// Messages that the device has not confirmed: the token beside them does so at the next request.

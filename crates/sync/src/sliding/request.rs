@@ -93,6 +93,8 @@ pub struct Extensions {
     pub e2ee: bool,
     /// Subscriptions to threads, and how many at most.
     pub thread_subscriptions: Option<usize>,
+    /// Sticky events of the rooms that are told of.
+    pub sticky_events: bool,
 }
 
 /// To which of the rooms of a request an extension applies.

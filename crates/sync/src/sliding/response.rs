@@ -110,6 +110,8 @@ pub(super) struct ExtensionResults {
     pub(super) typing: Option<ByRoom>,
     #[serde(rename = "io.element.msc4308.thread_subscriptions", skip_serializing_if = "Option::is_none")]
     pub(super) thread_subscriptions: Option<ThreadSubscriptions>,
+    #[serde(rename = "org.matrix.msc4354.sticky_events", skip_serializing_if = "Option::is_none")]
+    pub(super) sticky_events: Option<StickyEvents>,
 }
 
 impl ExtensionResults {
@@ -121,6 +123,7 @@ impl ExtensionResults {
             && self.receipts.is_none()
             && self.typing.is_none()
             && self.thread_subscriptions.is_none()
+            && self.sticky_events.is_none()
     }
 }
 
@@ -152,6 +155,17 @@ pub(super) struct AccountData {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ByRoom {
     pub(super) rooms: BTreeMap<OwnedRoomId, Box<RawValue>>,
+}
+
+/// Sticky events beside the timelines.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct StickyEvents {
+    pub(super) rooms: BTreeMap<OwnedRoomId, StickyEventsOfRoom>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct StickyEventsOfRoom {
+    pub(super) events: Vec<Box<RawValue>>,
 }
 
 /// Threads that the user has subscribed to, or has done with, by room.

@@ -17,7 +17,7 @@ use super::{
     timeline::{Range, Timeline, TimelineSection},
     unread::ThreadCounts,
 };
-use crate::feed::Stay;
+use crate::{feed::Stay, sticky::Span};
 
 /// A room that the user is in.
 #[derive(Debug, Serialize)]
@@ -31,6 +31,8 @@ pub(super) struct JoinedRoom {
     timeline: TimelineSection,
     ephemeral: Batch,
     account_data: Batch,
+    #[serde(rename = "msc4354_sticky", skip_serializing_if = "Batch::is_empty")]
+    sticky: Batch,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unread_notifications: Option<Count>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -61,7 +63,11 @@ pub(super) async fn section(
     let heroes = summary.as_ref().map_or(&[][..], |summary| &summary.heroes);
     let state = state::section(context, room, &timeline, extent, context.until, heroes).await?;
     let ephemeral = ephemeral::section(context, receipts, room, is_new).await?;
+    let span = Span { after: range.after, until: range.until };
+    let sticky =
+        context.inner.sticky.beside(room.nid, span, timeline.events.iter(), &context.ignored).await?;
     let has_news = !timeline.events.is_empty()
+        || !sticky.is_empty()
         || timeline.is_limited
         || !state.is_empty()
         || !ephemeral.is_empty()
@@ -87,6 +93,7 @@ pub(super) async fn section(
         timeline: timeline.render(context, room).await?,
         ephemeral,
         account_data,
+        sticky: context.render(room, &sticky).await?,
         unread_notifications: None,
         unread_thread_notifications: ThreadCounts::new(),
     };

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use hs_accounts::Standing;
-use hs_http::{ApiError, Args, Reply};
+use hs_http::{ApiError, Args, JsonReply, QueryArgs};
 use hs_rooms::{Intent, RoomActions, Sender, intent::send_transaction};
 use ruma::{EventId, OwnedEventId, api::client::message::send_message_event, events::MessageLikeEventType};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::send_error;
+use super::{later::SendOptions, send_error};
 use crate::{
     client_api::{auth::Session, limits::RoomLimits},
+    delayed_events::DelayedEvents,
     server_notices::ServerNotices,
 };
 
@@ -22,19 +24,28 @@ pub(super) async fn put(
     State(actions): State<RoomActions>,
     State(limits): State<Arc<RoomLimits>>,
     State(notices): State<ServerNotices>,
+    State(delayed): State<DelayedEvents>,
+    QueryArgs(options): QueryArgs<SendOptions>,
     Args(request): Args<send_message_event::v3::Request>,
-) -> Result<Reply<send_message_event::v3::Response>, ApiError> {
+) -> Result<JsonReply<Value>, ApiError> {
     if session.standing != Standing::Free {
         may_send_suspended(&session, &actions, &notices, &request).await?;
     }
-    limits.messages.check(session.user)?;
     let content = Box::<str>::from(request.body.into_json());
-    let intent = Intent::message(request.event_type.to_string(), content);
+    let intent = Intent {
+        sticky_ms: options.sticky_ms()?,
+        ..Intent::message(request.event_type.to_string(), content)
+    };
+    let draft = (&intent, Some(request.txn_id.to_string()));
+    if let Some(reply) = options.schedule(&session, (&delayed, &limits), &request.room_id, draft).await? {
+        return Ok(reply);
+    }
+    limits.messages.check(session.user)?;
     let transaction = send_transaction(session.device, &request.txn_id);
     let sent =
         actions.send_message(&request.room_id, Sender::from(&session), intent, Some(transaction)).await;
     let event_id = sent.map_err(send_error)?;
-    Ok(Reply(send_message_event::v3::Response::new(event_id)))
+    Ok(JsonReply(json!({ "event_id": event_id })))
 }
 
 /// Suspended users may answer where the server speaks to them, and take back what they wrote themselves.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use hs_http::{ApiError, Args, Reply};
+use hs_http::{ApiError, Args, JsonReply, QueryArgs, Reply};
 use hs_rooms::{
     Intent, RoomActions, Sender,
     client_event::{RoomId, visible_content},
@@ -14,13 +14,18 @@ use ruma::api::client::state::{
     get_state_event_for_key::{self, v3::StateEventFormat},
     get_state_events, send_state_event,
 };
+use serde_json::{Value, json};
 
 use super::{
     NOT_IN_THE_ROOM,
+    later::SendOptions,
     reading::{find_room, raw, viewer},
     send_error,
 };
-use crate::client_api::{auth::Session, limits::RoomLimits};
+use crate::{
+    client_api::{auth::Session, limits::RoomLimits},
+    delayed_events::DelayedEvents,
+};
 
 /// An empty state key may be left off, with the slash before it or without.
 pub(super) const PATHS: [&str; 6] = [
@@ -37,14 +42,23 @@ pub(super) async fn put(
     session: Session,
     State(actions): State<RoomActions>,
     State(limits): State<Arc<RoomLimits>>,
+    State(delayed): State<DelayedEvents>,
+    QueryArgs(options): QueryArgs<SendOptions>,
     Args(request): Args<send_state_event::v3::Request>,
-) -> Result<Reply<send_state_event::v3::Response>, ApiError> {
+) -> Result<JsonReply<Value>, ApiError> {
     session.must_not_be_suspended()?;
-    limits.messages.check(session.user)?;
     let content = Box::<str>::from(request.body.into_json());
-    let intent = Intent::state(request.event_type.to_string(), request.state_key, content);
-    let sent = actions.send_state(&request.room_id, Sender::from(&session), intent).await;
-    Ok(Reply(send_state_event::v3::Response::new(sent.map_err(send_error)?)))
+    let intent = Intent {
+        sticky_ms: options.sticky_ms()?,
+        ..Intent::state(request.event_type.to_string(), request.state_key, content)
+    };
+    let services = (&delayed, &*limits);
+    if let Some(reply) = options.schedule(&session, services, &request.room_id, (&intent, None)).await? {
+        return Ok(reply);
+    }
+    limits.messages.check(session.user)?;
+    let sent = actions.send_state(&request.room_id, Sender::from(&session), intent, None).await;
+    Ok(JsonReply(json!({ "event_id": sent.map_err(send_error)? })))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`

@@ -52,6 +52,7 @@ fn create_event_for_a_room_of_another_server_is_refused() {
         prev_events: vec![],
         auth_events: vec![],
         depth: 1,
+        sticky_ms: None,
         legacy: None,
     };
     let create = build(template, version("10"), user(ALICE).server_name(), &key()).unwrap();

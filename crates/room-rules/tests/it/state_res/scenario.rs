@@ -117,6 +117,7 @@ impl Scenario {
                 prev_events: vec![],
                 auth_events,
                 depth: event.depth.unwrap_or(place),
+                sticky_ms: None,
                 legacy: (!rules.event_id_is_hash()).then(|| LegacyParts {
                     event_id: legacy_event_id(&event.name, server_name).unwrap(),
                     reference_hashes: HashMap::new(),
