@@ -14,6 +14,8 @@ mod dehydrated_device;
 mod delayed_events;
 mod devices;
 mod directory;
+mod events;
+mod guests;
 mod join;
 mod joined_rooms;
 mod keys;
@@ -73,7 +75,7 @@ use crate::{
     server_notices::ServerNotices,
 };
 
-pub(crate) use self::{limits::RoomLimits, rooms::send_error, sync::FilterCache};
+pub(crate) use self::{guests::lets_guests_in, limits::RoomLimits, rooms::send_error, sync::FilterCache};
 
 /// What the handlers of this API work with. Each asks for the parts it needs.
 #[derive(Clone, Debug, FromRef)]
@@ -142,6 +144,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .route(sliding_sync::V4_PATH, post(sliding_sync::post_v4))
         .merge(rooms::routes())
         .merge(delayed_events::routes())
+        .merge(events::routes())
         .merge(directory::routes())
         .merge(room_routes())
         .merge(call_routes())

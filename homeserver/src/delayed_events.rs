@@ -228,6 +228,7 @@ impl DelayedEvents {
         if owner != user {
             return Ok(None);
         }
+        txn.take_delayed(nid).await?;
         txn.end_overwritten_delayed((None, Some(nid)), &overwritten(), self.now()).await?;
         let event = txn.find_delayed_event(nid).await?;
         txn.commit().await?;

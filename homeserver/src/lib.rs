@@ -13,6 +13,7 @@ pub mod database;
 mod delayed_events;
 mod errands;
 mod federation_api;
+mod guests;
 pub mod health;
 mod jobs;
 pub mod listener;

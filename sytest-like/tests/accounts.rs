@@ -4,6 +4,7 @@ mod account_data;
 mod deactivation;
 mod devices;
 mod filters;
+mod guests;
 mod login;
 mod login_token;
 mod logout;

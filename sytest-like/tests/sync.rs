@@ -11,6 +11,7 @@ mod knocks;
 mod lazy_members;
 mod leaving;
 mod long_poll;
+mod old;
 mod presence;
 mod read_markers;
 mod receipts;

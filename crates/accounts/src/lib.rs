@@ -15,6 +15,7 @@ mod deactivate;
 mod devices;
 mod error;
 mod filters;
+mod guests;
 mod login;
 mod moderation;
 mod openid;

@@ -37,6 +37,8 @@ impl AccountsOptions {
 /// Who may make an account.
 #[derive(Clone, Default)]
 pub struct RegistrationOptions {
+    /// Whether guests may come.
+    pub guests: bool,
     /// Who may make one by themselves.
     pub mode: RegistrationMode,
     /// What provisioning tools sign their requests with; `None`: they cannot make accounts.
@@ -49,6 +51,7 @@ impl fmt::Debug for RegistrationOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegistrationOptions")
             .field("mode", &self.mode)
+            .field("guests", &self.guests)
             .field("has_shared_secret", &self.shared_secret.is_some())
             .field("terms", &self.terms)
             .finish()

@@ -33,6 +33,12 @@ pub enum RegisterError {
     /// Nobody may register here.
     #[error("Registration is closed on this server")]
     Closed,
+    /// Nobody may come as a guest.
+    #[error("Guest access is disabled on this server")]
+    NoGuests,
+    /// The token is not that of the guest with this name.
+    #[error("This is not the access token of a guest with this user name")]
+    NotThatGuest,
     /// The body is not what it should be.
     #[error("{0}")]
     Malformed(String),
@@ -100,6 +106,11 @@ pub enum TokenValidityError {
 }
 fails_with_storage!(TokenValidityError);
 
+/// Where a session keeps the guest whose account becomes the new one. Never taken from a client.
+const GUEST: &str = "kith.guest";
+/// Where a client puts the guest's access token.
+const GUEST_TOKEN: &str = "guest_access_token";
+
 /// Where a session keeps the hash of the password, for clients that do not repeat it. Never taken from a client.
 const PASSWORD_HASH: &str = "kith.password_hash";
 
@@ -109,6 +120,8 @@ struct Params {
     password: Option<String>,
     #[serde(rename = "kith.password_hash")]
     password_hash: Option<String>,
+    #[serde(rename = "kith.guest")]
+    guest: Option<OwnedUserId>,
     device_id: Option<String>,
     initial_device_display_name: Option<String>,
     #[serde(default)]
@@ -147,6 +160,12 @@ impl Accounts {
             self.throttle.registration(ip)?;
         }
         body.params.remove(PASSWORD_HASH);
+        body.params.remove(GUEST);
+        if let Some(token) = body.params.remove(GUEST_TOKEN) {
+            let guest = self.guest_of(token.as_str().unwrap_or_default()).await?;
+            let guest = guest.ok_or(RegisterError::NotThatGuest)?;
+            body.params.insert(GUEST.to_owned(), guest.as_str().into());
+        }
         let params = Params::parse(&body.params)?;
         self.check_registration(&params).await?;
         if let Some(password) = params.password.as_deref().filter(|_| body.auth.is_none()) {
@@ -240,9 +259,14 @@ impl Accounts {
         match &params.username {
             Some(username) => {
                 let user_id = username::chosen_user_id(username, self.server_name())?;
-                self.check_unused(&user_id).await?;
+                match &params.guest {
+                    Some(guest) if *guest == user_id => {}
+                    Some(_) => return Err(RegisterError::NotThatGuest),
+                    None => self.check_unused(&user_id).await?,
+                }
                 Ok(user_id)
             }
+            None if params.guest.is_some() => Err(RegisterError::NotThatGuest),
             None => Ok(username::random_user_id(self.server_name())?),
         }
     }
@@ -279,14 +303,20 @@ impl Accounts {
             txn.delete_first_run_token().await?;
         }
         let accepted_terms = authorised.result(Stage::Terms).map(Value::to_string);
-        let account = NewAccount {
-            password_hash: Some(password_hash),
-            is_admin,
-            user_type: None,
-            accepted_terms: accepted_terms.as_deref(),
-            created_at: now_ms,
+        let accepted_terms = accepted_terms.as_deref();
+        let is_made = if params.guest.is_some() {
+            txn.promote_guest(user, password_hash, (is_admin, accepted_terms)).await?
+        } else {
+            let account = NewAccount {
+                password_hash: Some(password_hash),
+                is_admin,
+                user_type: None,
+                accepted_terms,
+                created_at: now_ms,
+            };
+            txn.insert_account(user, &account).await?
         };
-        if !txn.insert_account(user, &account).await? {
+        if !is_made {
             return Err(RegisterError::UserInUse);
         }
         let registered = if params.inhibit_login.unwrap_or_default() {
@@ -296,6 +326,10 @@ impl Accounts {
                 self.insert_session(&mut txn, user, user_id.clone(), &params.session()?, ip).await?;
             Registered::LoggedIn(logged_in)
         };
+        if params.guest.is_some() {
+            // Sessions in memory know their user as a guest.
+            txn.log(LogKind::Session, None, Some(user)).await?;
+        }
         // So that the user can be found, even without a profile.
         txn.log(LogKind::Profile, None, Some(user)).await?;
         txn.commit().await?;

@@ -30,6 +30,8 @@ pub struct Session {
     pub device_id: OwnedDeviceId,
     /// Whether the user administrates this server.
     pub is_admin: bool,
+    /// Whether the user is a guest.
+    pub is_guest: bool,
     /// What the user may still do.
     pub standing: Standing,
     expires_at: Option<i64>,
@@ -47,7 +49,8 @@ impl Session {
         standing: Standing,
     ) -> Self {
         let seen_noted_at = AtomicI64::new(0);
-        Self { user, user_id, device, device_id, is_admin, standing, expires_at, seen_noted_at }
+        let is_guest = false;
+        Self { user, user_id, device, device_id, is_admin, is_guest, standing, expires_at, seen_noted_at }
     }
 
     fn is_expired(&self, now_ms: i64) -> bool {
@@ -101,7 +104,7 @@ impl Accounts {
                 self.begin_use(&refresh).await?;
                 continue;
             }
-            let session = Arc::new(Session::new(
+            let mut session = Session::new(
                 row.user,
                 parse_user_id(&row.user_id)?,
                 row.device,
@@ -109,7 +112,9 @@ impl Accounts {
                 row.is_admin,
                 row.expires_at,
                 Standing::new(row.is_locked, row.is_suspended),
-            ));
+            );
+            session.is_guest = row.is_guest;
+            let session = Arc::new(session);
             self.sessions.insert(hash, loaded, session.clone());
             return Ok(session);
         }

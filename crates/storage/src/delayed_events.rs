@@ -169,19 +169,6 @@ impl Reader {
         Ok(delay_id)
     }
 
-    /// The numbers of a user's scheduled events.
-    pub async fn list_scheduled_nids(&mut self, user: UserNid) -> Result<Vec<i64>> {
-        let nids = sqlx::query_scalar!(
-            "SELECT delayed_nid FROM delayed_events
-             WHERE user_nid = $1 AND finalised_at IS NULL
-             ORDER BY send_at, delayed_nid",
-            user.0
-        )
-        .fetch_all(self.conn())
-        .await?;
-        Ok(nids)
-    }
-
     /// The numbers of a user's finalised events, the newest first.
     pub async fn list_finalised_nids(&mut self, user: UserNid, limit: i64) -> Result<Vec<i64>> {
         let nids = sqlx::query_scalar!(
@@ -287,6 +274,20 @@ impl Txn {
             .fetch_optional(self.conn())
             .await?;
         Ok(())
+    }
+
+    /// The numbers of a user's scheduled events; waits for those that are about to be sent.
+    pub async fn list_scheduled_nids(&mut self, user: UserNid) -> Result<Vec<i64>> {
+        let nids = sqlx::query_scalar!(
+            "SELECT delayed_nid FROM delayed_events
+             WHERE user_nid = $1 AND finalised_at IS NULL
+             ORDER BY send_at, delayed_nid
+             FOR SHARE",
+            user.0
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(nids)
     }
 
     /// Ends scheduled state events, those of a user or a single one, whose state was set by somebody else meanwhile.

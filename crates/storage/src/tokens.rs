@@ -20,6 +20,8 @@ pub struct AccessTokenRow {
     pub device_id: String,
     /// Whether the user administrates this server.
     pub is_admin: bool,
+    /// Whether the user is a guest.
+    pub is_guest: bool,
     /// Whether the account is locked.
     pub is_locked: bool,
     /// Whether the account is suspended.
@@ -60,7 +62,7 @@ impl Reader {
     /// The session of an access token; expired tokens are found too.
     pub async fn find_access_token(&mut self, hash: &TokenHash) -> Result<Option<AccessTokenRow>> {
         let row = sqlx::query!(
-            r#"SELECT user_nid, user_id, devices.device_nid, device_id, is_admin, token.expires_at,
+            r#"SELECT user_nid, user_id, devices.device_nid, device_id, is_admin, is_guest, token.expires_at,
                  locked_at IS NOT NULL AS "is_locked!", suspended_at IS NOT NULL AS "is_suspended!",
                  refresh.token_hash AS "refresh_hash?"
              FROM access_tokens AS token
@@ -80,6 +82,7 @@ impl Reader {
             device: DeviceNid(row.device_nid),
             device_id: row.device_id,
             is_admin: row.is_admin,
+            is_guest: row.is_guest,
             is_locked: row.is_locked,
             is_suspended: row.is_suspended,
             expires_at: row.expires_at,

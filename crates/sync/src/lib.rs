@@ -12,10 +12,15 @@
 mod feed;
 mod filter;
 mod lazy_members;
+mod peek;
 mod service;
 pub mod sliding;
 mod sticky;
 mod v3;
 
+pub use peek::Peeked;
 pub use service::{SlidingError, Sync, SyncError, SyncOptions};
-pub use v3::{Request, Response};
+pub use v3::{
+    Request, Response,
+    old::{EventStream, InitialState},
+};

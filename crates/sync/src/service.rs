@@ -75,9 +75,9 @@ pub(crate) struct Inner {
     pub(crate) user_facts: UserFactsCache,
     pub(crate) sticky: StickyEvents,
     feeds: Feeds,
-    options: SyncOptions,
+    pub(crate) options: SyncOptions,
     /// Ends long polls when the server stops.
-    stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Sync {
@@ -133,9 +133,11 @@ impl Sync {
         let inner = &self.inner;
         if let Some(since) = request.since {
             Box::pin(self.catch_up(since)).await?;
-            let device = LocalDevice { user: request.user, device: request.device };
-            let confirmed = request.to_device_since.unwrap_or(since);
-            Box::pin(inner.e2ee.confirm_to_device(device, confirmed)).await?;
+            if request.with_encryption {
+                let device = LocalDevice { user: request.user, device: request.device };
+                let confirmed = request.to_device_since.unwrap_or(since);
+                Box::pin(inner.e2ee.confirm_to_device(device, confirmed)).await?;
+            }
         }
         let deadline = Instant::now() + request.timeout.min(inner.options.max_timeout);
         loop {
@@ -231,7 +233,7 @@ impl Sync {
     }
 
     /// A token of another replica may be ahead of this one.
-    async fn catch_up(&self, since: Position) -> Result<(), SyncError> {
+    pub(crate) async fn catch_up(&self, since: Position) -> Result<(), SyncError> {
         let store = &self.inner.store;
         if store.applied() >= since {
             return Ok(());

@@ -7,6 +7,7 @@ mod encryption;
 mod ephemeral;
 mod joined;
 pub(crate) mod left;
+pub(crate) mod old;
 mod presence;
 pub(crate) mod state;
 pub(crate) mod stripped;
@@ -65,6 +66,8 @@ pub struct Request {
     pub full_state: bool,
     /// Whether state is wanted as of the end of the timeline.
     pub use_state_after: bool,
+    /// Whether messages to the device and news of keys are wanted.
+    pub with_encryption: bool,
     /// How long to wait for something to happen.
     pub timeout: Duration,
 }
@@ -203,7 +206,11 @@ pub(crate) async fn build(
         }
     }
     let presence = presence::section(&context, &met, snapshot.has_presence).await?;
-    let (encryption, to_device) = encryption::Sections::read(&context).await?;
+    let (encryption, to_device) = if request.with_encryption {
+        encryption::Sections::read(&context).await?
+    } else {
+        (encryption::Sections::default(), context.until)
+    };
     Ok(Response {
         next_batch: SyncToken { position: context.until, to_device }.to_string(),
         account_data: data.take_global(&context),

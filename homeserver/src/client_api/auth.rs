@@ -8,6 +8,8 @@ use hs_http::{ApiError, ClientIp, access_token};
 use http::{StatusCode, request::Parts};
 use ruma::UserId;
 
+use super::guests;
+
 /// The session of a request that needs one.
 #[derive(Clone, Debug)]
 pub(crate) struct Session(pub(crate) Arc<hs_accounts::Session>);
@@ -50,6 +52,11 @@ impl Session {
         ))
     }
 
+    /// For what guests may not do though the endpoint is open to them.
+    pub(crate) fn must_not_be_guest(&self) -> Result<(), ApiError> {
+        if self.is_guest { Err(guests::forbidden()) } else { Ok(()) }
+    }
+
     /// For what only administrators may do.
     pub(crate) fn must_be_admin(&self) -> Result<(), ApiError> {
         if self.is_admin { Ok(()) } else { Err(ApiError::forbidden("You are not a server admin")) }
@@ -65,7 +72,9 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let OptionalSession(session) = OptionalSession::from_request_parts(parts, state).await?;
-        session.ok_or_else(ApiError::missing_token)
+        let session = session.ok_or_else(ApiError::missing_token)?;
+        guests::check(&session, parts)?;
+        Ok(session)
     }
 }
 

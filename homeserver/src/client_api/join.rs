@@ -11,6 +11,7 @@ use ruma::api::client::membership::join_room_by_id_or_alias;
 
 use super::{
     auth::Session,
+    guests::check_join,
     limits::RoomLimits,
     rooms::{membership_error, no_such_room},
 };
@@ -23,6 +24,7 @@ pub(super) async fn post(
 ) -> Result<Reply<join_room_by_id_or_alias::v3::Response>, ApiError> {
     session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
+    check_join(&session, &actions, &request.room_id_or_alias).await?;
     let sender = Sender::from(&session);
     let joined = actions.join(&request.room_id_or_alias, &sender, request.reason.as_deref()).await;
     let room_id = joined.map_err(|error| membership_error(error, no_such_room))?;

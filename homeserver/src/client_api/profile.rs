@@ -39,6 +39,9 @@ pub(super) async fn put_field(
 ) -> Result<JsonReply<Value>, ApiError> {
     session.must_be(&user_id)?;
     session.must_not_be_suspended()?;
+    if key != "displayname" {
+        session.must_not_be_guest()?;
+    }
     let value =
         body.get(&key).ok_or_else(|| ApiError::missing_param("The body has no value for the field"))?;
     accounts.set_profile_field(session.user, &key, value).await.map_err(set_error)?;
@@ -53,6 +56,9 @@ pub(super) async fn delete_field(
 ) -> Result<JsonReply<Value>, ApiError> {
     session.must_be(&user_id)?;
     session.must_not_be_suspended()?;
+    if key != "displayname" {
+        session.must_not_be_guest()?;
+    }
     accounts.delete_profile_field(session.user, &key).await.map_err(set_error)?;
     Ok(JsonReply(json!({})))
 }

@@ -32,11 +32,10 @@ pub(super) async fn post(
     match query.kind.as_deref() {
         None | Some("user") => {}
         Some("guest") => {
-            return Err(ApiError::new(
-                StatusCode::FORBIDDEN,
-                "M_GUEST_ACCESS_FORBIDDEN",
-                "Guest access is disabled on this server",
-            ));
+            // Everything else that a guest may say is passed over.
+            let name = body.params().get("initial_device_display_name").and_then(Value::as_str);
+            let guest = accounts.register_guest(name.map(str::to_owned), ip).await;
+            return Ok(JsonReply(Value::Object(logged_in_body(guest.map_err(register_error)?))));
         }
         Some(_) => return Err(ApiError::invalid_param("`kind` must be `user` or `guest`")),
     }
@@ -87,7 +86,8 @@ pub(super) fn logged_in_body(logged_in: LoggedIn) -> Map<String, Value> {
 fn register_error(error: RegisterError) -> ApiError {
     let message = error.to_string();
     match error {
-        RegisterError::Closed => ApiError::forbidden(message),
+        RegisterError::Closed | RegisterError::NotThatGuest => ApiError::forbidden(message),
+        RegisterError::NoGuests => ApiError::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", message),
         RegisterError::Malformed(_) => ApiError::bad_json(message),
         RegisterError::MissingPassword => ApiError::missing_param(message),
         RegisterError::InvalidUsername(_) => bad_request("M_INVALID_USERNAME", message),

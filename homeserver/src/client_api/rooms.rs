@@ -6,6 +6,7 @@ mod context;
 mod event;
 mod forget;
 mod hierarchy;
+mod initial_sync;
 mod invite;
 mod join;
 mod joined_members;
@@ -45,7 +46,7 @@ use ruma::{
 
 use super::{ClientState, auth::Session};
 
-pub(super) use self::later::SendOptions;
+pub(super) use self::{event::find_visible, later::SendOptions};
 
 /// What is said to those who are not in a room, and to those who ask for one that does not exist: the difference is
 /// nobody's business who is outside.
@@ -80,6 +81,8 @@ fn reading_routes() -> Router<ClientState> {
         .ruma_route(context::get)
         .ruma_route(event::get)
         .ruma_route(hierarchy::get)
+        .route(initial_sync::PATHS[0], get(initial_sync::get))
+        .route(initial_sync::PATHS[1], get(initial_sync::get))
         .ruma_route(joined_members::get)
         .ruma_route(members::get)
         .ruma_route(messages::get)

@@ -52,6 +52,7 @@ pub(in crate::client_api) async fn get(
         filter: Box::pin(find_filter(&accounts, &filters, session.user, query.filter)).await?,
         full_state: query.full_state,
         use_state_after: query.use_state_after,
+        with_encryption: true,
         timeout: query.timeout.unwrap_or(Duration::ZERO),
     };
     // The user counts as connected until the answer is ready.
@@ -94,7 +95,7 @@ async fn find_filter(
     Ok(definition)
 }
 
-fn api_error(error: SyncError) -> ApiError {
+pub(super) fn api_error(error: SyncError) -> ApiError {
     match error {
         SyncError::TokenFromTheFuture => {
             ApiError::invalid_param("since: this token is from a later time than this server's data")

@@ -11,6 +11,9 @@ section! {
         /// "closed": nobody; "token": who has a registration token; "open": everybody, which on a server that can be
         /// reached from the internet invites abuse.
         pub mode: RegistrationMode = RegistrationMode::Closed,
+        /// Whether people may look around as guests, without registering: in rooms that allow it, and there without much
+        /// that others may do.
+        pub guests: bool = false,
         /// With this secret, provisioning tools can make accounts at /_synapse/admin/v1/register. Empty: they cannot.
         pub shared_secret: Secret = Secret::default(),
         /// Policies that people accept when they register.

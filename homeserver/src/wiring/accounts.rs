@@ -70,6 +70,7 @@ fn registration(config: &config::Registration) -> RegistrationOptions {
         url: term.url.clone(),
     });
     RegistrationOptions {
+        guests: config.guests,
         mode,
         shared_secret: (!secret.is_empty()).then(|| Zeroizing::new(secret.expose().to_owned())),
         terms: terms.collect(),

@@ -20,7 +20,9 @@ use super::{
     federation::{self, FederationServices},
     profiles::AccountProfiles,
 };
-use crate::{client_api::RoomLimits, delayed_events::DelayedEvents, errands, jobs, push_delivery, replicas};
+use crate::{
+    client_api::RoomLimits, delayed_events::DelayedEvents, errands, guests, jobs, push_delivery, replicas,
+};
 
 /// What the APIs call.
 #[derive(Clone, Debug)]
@@ -69,6 +71,7 @@ impl Services {
         store.tail().register(sync.start());
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
         errands::start(&foundation.tasks, store, &actions);
+        guests::start(&foundation.tasks, store, &actions);
         let search = search(foundation, &replica);
         let tls = federation::tls(&foundation.config)?;
         let federation = FederationServices::new(foundation, clock, tls.clone(), (&rooms, &e2ee), &replica)?;

@@ -15,7 +15,7 @@ use super::{Batch, Context};
 const MAX_MESSAGES: usize = 100;
 
 /// The parts of the response.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Sections {
     #[serde(skip_serializing_if = "Batch::is_empty")]
     to_device: Batch,

@@ -25,12 +25,12 @@ pub(super) struct JoinedRoom {
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Batch>,
+    pub(super) state: Option<Batch>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state_after: Option<Batch>,
-    timeline: TimelineSection,
-    ephemeral: Batch,
-    account_data: Batch,
+    pub(super) state_after: Option<Batch>,
+    pub(super) timeline: TimelineSection,
+    pub(super) ephemeral: Batch,
+    pub(super) account_data: Batch,
     #[serde(rename = "msc4354_sticky", skip_serializing_if = "Batch::is_empty")]
     sticky: Batch,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -18,11 +18,11 @@ use crate::{feed::Stay, service::Inner};
 #[derive(Debug, Serialize)]
 pub(super) struct LeftRoom {
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<Batch>,
+    pub(super) state: Option<Batch>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state_after: Option<Batch>,
-    timeline: TimelineSection,
-    account_data: Batch,
+    pub(super) state_after: Option<Batch>,
+    pub(super) timeline: TimelineSection,
+    pub(super) account_data: Batch,
 }
 
 /// A left room's part of the response: what happened up to the leaving.

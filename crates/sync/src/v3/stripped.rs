@@ -27,13 +27,13 @@ const SHOWN: [&str; 7] = [
 /// A room that the user is invited to.
 #[derive(Debug, Serialize)]
 pub(super) struct InvitedRoom {
-    invite_state: Batch,
+    pub(super) invite_state: Batch,
 }
 
 /// A room that the user has asked to join.
 #[derive(Debug, Serialize)]
 pub(super) struct KnockedRoom {
-    knock_state: Batch,
+    pub(super) knock_state: Batch,
 }
 
 /// `None` for an invite from somebody whom the user ignores.

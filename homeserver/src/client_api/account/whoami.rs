@@ -9,5 +9,7 @@ use serde_json::{Value, json};
 use crate::client_api::auth::Session;
 
 pub(in crate::client_api) async fn get(session: Session, _: Args<Request>) -> JsonReply<Value> {
-    JsonReply(json!({ "user_id": session.user_id, "device_id": session.device_id, "is_guest": false }))
+    JsonReply(
+        json!({ "user_id": session.user_id, "device_id": session.device_id, "is_guest": session.is_guest }),
+    )
 }

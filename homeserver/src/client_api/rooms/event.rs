@@ -41,7 +41,7 @@ pub(super) async fn get(
 }
 
 /// An event of a room that the user may see.
-pub(super) async fn find_visible(
+pub(in crate::client_api) async fn find_visible(
     rooms: &Rooms,
     room: &Room,
     viewer: &Viewer<'_>,

@@ -10,7 +10,7 @@ use hs_rooms::{RoomActions, Sender};
 use ruma::api::client::membership::join_room_by_id;
 
 use super::{membership_error, no_such_room};
-use crate::client_api::{auth::Session, limits::RoomLimits};
+use crate::client_api::{auth::Session, guests::check_join, limits::RoomLimits};
 
 pub(super) async fn post(
     session: Session,
@@ -21,6 +21,7 @@ pub(super) async fn post(
     session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     let room = (&*request.room_id).into();
+    check_join(&session, &actions, room).await?;
     let joined = actions.join(room, &Sender::from(&session), request.reason.as_deref()).await;
     let room_id = joined.map_err(|error| membership_error(error, no_such_room))?;
     Ok(Reply(join_room_by_id::v3::Response::new(room_id)))

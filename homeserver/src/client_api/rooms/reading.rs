@@ -37,7 +37,7 @@ pub(super) async fn find_room(rooms: &Rooms, room_id: &RoomId) -> Result<Arc<Roo
 }
 
 /// A room that the user may read, and how.
-pub(super) async fn open_room(
+pub(in crate::client_api) async fn open_room(
     rooms: &Rooms,
     session: &Session,
     room_id: &RoomId,

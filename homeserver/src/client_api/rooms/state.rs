@@ -10,9 +10,12 @@ use hs_rooms::{
     Intent, RoomActions, Sender,
     client_event::{RoomId, visible_content},
 };
-use ruma::api::client::state::{
-    get_state_event_for_key::{self, v3::StateEventFormat},
-    get_state_events, send_state_event,
+use ruma::{
+    api::client::state::{
+        get_state_event_for_key::{self, v3::StateEventFormat},
+        get_state_events, send_state_event,
+    },
+    events::StateEventType,
 };
 use serde_json::{Value, json};
 
@@ -23,7 +26,7 @@ use super::{
     send_error,
 };
 use crate::{
-    client_api::{auth::Session, limits::RoomLimits},
+    client_api::{auth::Session, guests::check_member_event, limits::RoomLimits},
     delayed_events::DelayedEvents,
 };
 
@@ -48,6 +51,9 @@ pub(super) async fn put(
 ) -> Result<JsonReply<Value>, ApiError> {
     session.must_not_be_suspended()?;
     let content = Box::<str>::from(request.body.into_json());
+    if request.event_type == StateEventType::RoomMember {
+        check_member_event(&session, &actions, ((&*request.room_id).into(), &content)).await?;
+    }
     let intent = Intent {
         sticky_ms: options.sticky_ms()?,
         ..Intent::state(request.event_type.to_string(), request.state_key, content)
