@@ -44,6 +44,7 @@ mod sync;
 mod thirdparty;
 mod turn_server;
 mod uia;
+mod unsubscribe;
 mod user;
 mod user_directory;
 mod versions;
@@ -75,7 +76,10 @@ use crate::{
     server_notices::ServerNotices,
 };
 
-pub(crate) use self::{guests::lets_guests_in, limits::RoomLimits, rooms::send_error, sync::FilterCache};
+pub(crate) use self::{
+    guests::lets_guests_in, limits::RoomLimits, rooms::send_error, sync::FilterCache,
+    unsubscribe::PATH as UNSUBSCRIBE_PATH,
+};
 
 /// What the handlers of this API work with. Each asks for the parts it needs.
 #[derive(Clone, Debug, FromRef)]
@@ -169,6 +173,7 @@ fn encryption_routes() -> Router<ClientState> {
 fn push_routes() -> Router<ClientState> {
     let options = RouteOptions::default();
     Router::new()
+        .route(unsubscribe::PATH, get(unsubscribe::get).post(unsubscribe::post))
         .route_like::<spec::push::get_notifications::v3::Request, _, _>(options, notifications::get)
         .route_like::<spec::push::get_pushers::v3::Request, _, _>(options, pushers::get)
         .route_like::<spec::push::set_pusher::v3::Request, _, _>(options, pushers::post_set)

@@ -7,6 +7,7 @@ mod section;
 
 mod database;
 mod delayed_events;
+mod email;
 mod environment;
 pub mod example;
 mod federation;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     database::Database,
     delayed_events::DelayedEvents,
+    email::{Email, Encryption},
     federation::Federation,
     http::Http,
     listeners::{Bind, Listener, Resource, Tls},
@@ -89,6 +91,8 @@ pub struct Config {
     pub rtc: Rtc,
     /// Events that are sent later.
     pub delayed_events: DelayedEvents,
+    /// Sending mail.
+    pub email: Email,
     /// Sending notifications.
     pub push: Push,
     /// The key that signs events.
@@ -117,6 +121,7 @@ impl Default for Config {
             turn: Turn::default(),
             rtc: Rtc::default(),
             delayed_events: DelayedEvents::default(),
+            email: Email::default(),
             push: Push::default(),
             signing: Signing::default(),
             logging: Logging::default(),

@@ -1,11 +1,13 @@
 //! Sending notifications: a follower of the log that puts what users are to be told of into a queue, and sends what is in
-//! the queue to push gateways.
+//! the queue to push gateways, and by mail (`mail.rs`).
 //!
 //! One replica does this at a time, held by a lease. What to send is written down together with how far the log has been
 //! looked at, and struck off when the gateway has it: whatever happens in between, nothing is lost; what is told twice has
 //! the same event id.
 
+mod digest;
 mod gateway;
+mod mail;
 mod payload;
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, time::Duration};
@@ -16,7 +18,7 @@ use hs_model::{
     stream::Position,
 };
 use hs_outbound::Guard;
-use hs_push::{JoinedRoom, Push};
+use hs_push::{JoinedRoom, Push, PusherKind};
 use hs_rooms::Rooms;
 use hs_storage::{
     StorageError, Store,
@@ -27,7 +29,7 @@ use rand::RngExt as _;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
-use self::{gateway::Gateways, payload::Target};
+use self::{gateway::Gateways, mail::Mails, payload::Target};
 use crate::wiring::Foundation;
 
 const LEASE_NAME: &str = "push-delivery";
@@ -62,6 +64,7 @@ struct Worker {
     push: Push,
     clock: Arc<dyn Clock>,
     gateways: Gateways,
+    mails: Option<Mails>,
     /// This replica, as the holder of the lease.
     holder: String,
 }
@@ -79,6 +82,7 @@ pub(crate) fn start(
         push: push.clone(),
         clock: Arc::new(SystemClock),
         gateways: Gateways::new(Guard::new(foundation.config.push.allowed_private_ranges.clone()), tls)?,
+        mails: Mails::new(&foundation.config)?,
         holder: format!("{:016x}", rand::rng().random::<u64>()),
     };
     foundation.tasks.supervise("push delivery", move || {
@@ -197,6 +201,10 @@ impl Worker {
     /// Sends what waits for a pusher. Returns the pusher.
     async fn send(&self, pusher: PusherRow) -> Result<i64, StorageError> {
         let nid = pusher.nid;
+        if PusherKind::parse(&pusher.pusher.kind) == Some(PusherKind::Email) {
+            self.send_mail(&pusher).await?;
+            return Ok(nid);
+        }
         let Some(target) = Target::of(&pusher) else {
             self.strike_off(nid, Position(i64::MAX)).await?;
             return Ok(nid);
@@ -272,15 +280,19 @@ impl Worker {
             }
             Err(error) => {
                 tracing::info!(%error, app_id = pusher.pusher.app_id, "could not send a notification");
-                let failures = pusher.failures.saturating_add(1);
-                let delay =
-                    FIRST_RETRY_MS.saturating_mul(1 << pusher.failures.clamp(0, 20)).min(LAST_RETRY_MS);
-                txn.set_pusher_retry(pusher.nid, failures, self.clock.now_ms() + delay).await?;
+                let (failures, retry_at) = self.next_retry(pusher);
+                txn.set_pusher_retry(pusher.nid, failures, retry_at).await?;
                 false
             }
         };
         txn.commit().await?;
         Ok(is_taken)
+    }
+
+    /// How often sending will have failed, and when to try again.
+    fn next_retry(&self, pusher: &PusherRow) -> (i32, i64) {
+        let delay = FIRST_RETRY_MS.saturating_mul(1 << pusher.failures.clamp(0, 20)).min(LAST_RETRY_MS);
+        (pusher.failures.saturating_add(1), self.clock.now_ms() + delay)
     }
 
     async fn strike_off(&self, pusher: i64, up_to: Position) -> Result<(), StorageError> {

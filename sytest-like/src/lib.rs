@@ -27,6 +27,7 @@ mod network;
 mod process;
 mod response;
 mod server;
+mod smtp;
 mod synapse;
 mod sync;
 mod user;
@@ -45,6 +46,7 @@ pub use gateway::Gateway;
 pub use network::Network;
 pub use response::Response;
 pub use server::{Registration, Server, ServerOptions, against_synapse};
+pub use smtp::{Mail, MailServer};
 pub use sync::{SyncRequest, Syncer, timeline, timeline_ids};
 pub use user::{User, unique};
 

@@ -1,5 +1,6 @@
 //! Push rules, unread counts, notifications, pushers.
 
+mod mails;
 mod notifications;
 mod pushers;
 mod rules;

@@ -16,6 +16,7 @@
 //! - What is in memory is a cache of the database, kept true by the log; so all replicas count the same.
 //! - No HTTP status codes.
 
+mod addresses;
 mod attention;
 mod audience;
 mod evaluate;
@@ -29,10 +30,11 @@ mod service;
 mod tally;
 mod unread;
 
+pub use addresses::AddressPatterns;
 pub use attention::tweaks;
 pub use notifications::{Notification, Page};
 pub use pushers::{PusherKind, SetPusherError};
 pub use rules::{EditRulesError, NewRule, Place};
 pub use ruleset::{RULES_TYPE, RuleChangeError, RuleKind, client_content, ruleset};
-pub use service::Push;
+pub use service::{Push, PushOptions};
 pub use unread::{Count, JoinedRoom, Unread};

@@ -7,7 +7,7 @@ use hs_storage::{
     StorageError,
     pushers::{NewPusher, PushCandidate, PusherRow},
 };
-use ruma::RoomId;
+use ruma::{RoomId, UserId};
 use serde_json::{Map, Value};
 
 use crate::Push;
@@ -22,6 +22,8 @@ const MAX_TEXT_BYTES: usize = 1024;
 const MAX_DATA_BYTES: usize = 16 * 1024;
 /// How many pushers a user may have.
 const MAX_PUSHERS: usize = 100;
+/// The application of every pusher by mail.
+const EMAIL_APP_ID: &str = "m.email";
 /// The path of every push gateway.
 const GATEWAY_PATH: &str = "/_matrix/push/v1/notify";
 
@@ -57,6 +59,9 @@ pub enum SetPusherError {
     /// A value is missing.
     #[error("{0}")]
     Missing(&'static str),
+    /// The address is not one of the user's.
+    #[error("Notifications cannot be mailed to this address")]
+    ForeignAddress,
     /// The user has too many.
     #[error("You have too many pushers")]
     TooMany,
@@ -74,12 +79,13 @@ impl Push {
     /// Sets a pusher. Unless `is_shared`, other users' pushers with the same key go: the device has changed hands.
     pub async fn set_pusher(
         &self,
-        user: UserNid,
+        user: (UserNid, &UserId),
         device: DeviceNid,
         pusher: &NewPusher,
         is_shared: bool,
     ) -> Result<(), SetPusherError> {
-        check(pusher)?;
+        let (user, user_id) = user;
+        self.check(user_id, pusher)?;
         let mut txn = self.inner.store.begin().await?;
         txn.lock_account(user).await?;
         let known = txn.list_pushers(user).await?;
@@ -90,7 +96,11 @@ impl Push {
             return Err(SetPusherError::TooMany);
         }
         if !is_shared {
-            txn.delete_pushers_of_others(user, &pusher.app_id, &pusher.pushkey).await?;
+            // An address is no device that changes hands.
+            let is_device = PusherKind::parse(&pusher.kind) == Some(PusherKind::Http);
+            if is_device {
+                txn.delete_pushers_of_others(user, &pusher.app_id, &pusher.pushkey).await?;
+            }
         }
         txn.upsert_pusher(user, device, pusher, self.inner.clock.now_ms()).await?;
         txn.commit().await?;
@@ -130,7 +140,42 @@ impl Push {
     }
 }
 
-fn check(pusher: &NewPusher) -> Result<(), SetPusherError> {
+impl Push {
+    fn check(&self, user_id: &UserId, pusher: &NewPusher) -> Result<(), SetPusherError> {
+        check_texts(pusher)?;
+        match PusherKind::parse(&pusher.kind) {
+            Some(PusherKind::Http) => check_http(pusher),
+            Some(PusherKind::Email) if self.inner.mail_addresses.is_empty() => {
+                Err(SetPusherError::UnknownKind)
+            }
+            Some(PusherKind::Email) if pusher.app_id != EMAIL_APP_ID => {
+                Err(SetPusherError::Invalid("app_id must be m.email for a pusher of the kind email"))
+            }
+            Some(PusherKind::Email) if self.inner.mail_addresses.allow(user_id, &pusher.pushkey) => Ok(()),
+            Some(PusherKind::Email) => Err(SetPusherError::ForeignAddress),
+            None => Err(SetPusherError::UnknownKind),
+        }
+    }
+
+    /// The address that a token in a mail is for.
+    pub async fn address_to_unsubscribe(&self, token: &str) -> Result<Option<String>, StorageError> {
+        self.inner.store.reader().await?.find_address_to_unsubscribe(token).await
+    }
+
+    /// Deletes the pusher that a token in a mail is for; one that is not there is gone already.
+    pub async fn unsubscribe(&self, token: &str) -> Result<(), StorageError> {
+        let mut txn = self.inner.store.begin().await?;
+        txn.delete_pusher_by_token(token).await?;
+        txn.commit().await
+    }
+
+    /// Whether a pusher by mail that is stored may still be used: what is allowed may have changed.
+    pub fn may_mail(&self, user_id: &UserId, address: &str) -> bool {
+        self.inner.mail_addresses.allow(user_id, address)
+    }
+}
+
+fn check_texts(pusher: &NewPusher) -> Result<(), SetPusherError> {
     let texts = [&pusher.app_display_name, &pusher.device_display_name, &pusher.lang];
     if pusher.pushkey.is_empty() || pusher.pushkey.len() > MAX_PUSHKEY_BYTES {
         return Err(SetPusherError::Invalid("pushkey must have between 1 and 512 bytes"));
@@ -146,10 +191,7 @@ fn check(pusher: &NewPusher) -> Result<(), SetPusherError> {
     if pusher.data.len() > MAX_DATA_BYTES {
         return Err(SetPusherError::Invalid("data must not be longer than 16 KiB"));
     }
-    match PusherKind::parse(&pusher.kind) {
-        Some(PusherKind::Http) => check_http(pusher),
-        Some(PusherKind::Email) | None => Err(SetPusherError::UnknownKind),
-    }
+    Ok(())
 }
 
 fn check_http(pusher: &NewPusher) -> Result<(), SetPusherError> {

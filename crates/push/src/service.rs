@@ -14,12 +14,22 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use crate::{
+    addresses::AddressPatterns,
     audience::Audiences,
     ignored::IgnoredCache,
     personal::{RulesCache, anybody},
     tally::Tallies,
     unread::ReceiptCache,
 };
+
+/// What [`Push`] needs to know.
+#[derive(Clone, Debug)]
+pub struct PushOptions {
+    /// This server's name.
+    pub server_name: OwnedServerName,
+    /// Whom notifications may be mailed to; nobody when no mail is sent.
+    pub mail_addresses: AddressPatterns,
+}
 
 /// Push rules, and what is unread. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -32,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) server_name: OwnedServerName,
+    /// Whom notifications may be mailed to.
+    pub(crate) mail_addresses: AddressPatterns,
     /// The rules of those who have not changed them, and whom the event does not name.
     pub(crate) predefined: Ruleset,
     pub(crate) rules: RulesCache,
@@ -45,12 +57,13 @@ pub(crate) struct Inner {
 
 impl Push {
     /// The service over a database. It must be registered with the log before that is followed, after the rooms.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, server_name: OwnedServerName) -> Self {
+    pub fn new(store: Store, clock: Arc<dyn Clock>, options: PushOptions) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
                 clock,
-                server_name,
+                server_name: options.server_name,
+                mail_addresses: options.mail_addresses,
                 predefined: Ruleset::server_default(&anybody()),
                 rules: RulesCache::new(),
                 audiences: Audiences::new(),

@@ -34,6 +34,7 @@ pub mod history;
 pub mod key_backup;
 pub mod leases;
 pub mod log;
+pub mod mail_pushers;
 pub mod membership;
 pub mod missed;
 pub mod moderation;

@@ -6,6 +6,7 @@ use axum::extract::State;
 use hs_http::{ApiError, JsonBody, JsonReply};
 use hs_push::{Push, SetPusherError};
 use hs_storage::pushers::{NewPusher, PusherRow};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -56,9 +57,14 @@ pub(super) async fn post_set(
         lang: request.lang.ok_or_else(missing("lang"))?,
         data: Value::Object(request.data.ok_or_else(missing("data"))?).to_string(),
     };
-    push.set_pusher(session.user, session.device, &pusher, request.append.unwrap_or_default())
-        .await
-        .map_err(api_error)?;
+    push.set_pusher(
+        (session.user, &session.user_id),
+        session.device,
+        &pusher,
+        request.append.unwrap_or_default(),
+    )
+    .await
+    .map_err(api_error)?;
     Ok(JsonReply(json!({})))
 }
 
@@ -84,6 +90,9 @@ fn api_error(error: SetPusherError) -> ApiError {
     match error {
         SetPusherError::UnknownKind | SetPusherError::Invalid(_) => ApiError::invalid_param(message),
         SetPusherError::Missing(_) => ApiError::missing_param(message),
+        SetPusherError::ForeignAddress => {
+            ApiError::new(StatusCode::BAD_REQUEST, "M_THREEPID_NOT_FOUND", message)
+        }
         SetPusherError::TooMany => ApiError::forbidden(message),
         SetPusherError::Storage(error) => ApiError::internal(error),
     }

@@ -1,7 +1,7 @@
 //! `config.example.toml`, made from the documentation of the options.
 
 use super::{
-    Database, DelayedEvents, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push,
+    Database, DelayedEvents, Email, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push,
     RateLimits, Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory,
     section::{OptionDoc, Section},
 };
@@ -34,6 +34,7 @@ pub fn example() -> String {
     write_section::<Turn>(&mut text, "[turn]");
     write_section::<Rtc>(&mut text, "[rtc]");
     write_section::<DelayedEvents>(&mut text, "[delayed_events]");
+    write_section::<Email>(&mut text, "[email]");
     write_section::<Push>(&mut text, "[push]");
     write_section::<Signing>(&mut text, "[signing]");
     write_section::<Logging>(&mut text, "[logging]");

@@ -148,6 +148,7 @@ impl Config {
         self.rtc.validate().map_err(within("rtc"))?;
         self.federation.validate().map_err(within("federation"))?;
         self.delayed_events.validate().map_err(within("delayed_events"))?;
+        self.email.validate().map_err(within("email"))?;
         self.rate_limits.validate().map_err(within("rate_limits"))?;
         self.signing.validate().map_err(within("signing"))?;
         self.logging.validate().map_err(within("logging"))?;

@@ -88,12 +88,12 @@ struct Event {
     content: Value,
 }
 
-fn content_of(event: &EventRecord) -> Value {
+pub(super) fn content_of(event: &EventRecord) -> Value {
     serde_json::from_str::<Event>(&event.json).map_or_else(|_| json!({}), |event| event.content)
 }
 
 /// A text of a state event of the room.
-async fn state_text(
+pub(super) async fn state_text(
     rooms: &Rooms,
     room: &Room,
     (event_type, state_key): (&str, &str),

@@ -7,7 +7,7 @@ use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
 use hs_ephemeral::{Ephemeral, EphemeralOptions, PresenceOptions};
 use hs_model::clock::{Clock, SystemClock};
-use hs_push::Push;
+use hs_push::{AddressPatterns, Push, PushOptions};
 use hs_rooms::{RoomActions, Rooms, RoomsOptions};
 use hs_search::Search;
 use hs_storage::{append::appender, ephemeral::ephemeral_writer};
@@ -49,7 +49,7 @@ impl Services {
         store.tail().start(store).await.context("cannot read the log")?;
 
         let accounts = Arc::new(accounts::open(&foundation.config, store.clone())?);
-        let push = Push::new(store.clone(), clock.clone(), foundation.config.server.name.clone());
+        let push = push(foundation, clock.clone());
         let rooms = rooms(foundation, clock.clone(), &push);
         store.tail().register(Arc::new(rooms.clone()));
         store.tail().register(Arc::new(push.clone()));
@@ -81,8 +81,7 @@ impl Services {
         accounts::run(foundation, &accounts).await?;
         supervise_ephemeral(foundation, &ephemeral);
         jobs::start(&foundation.tasks, store, &e2ee);
-        push_delivery::start(foundation, &rooms, &push, tls)
-            .context("cannot make the client for push gateways")?;
+        push_delivery::start(foundation, &rooms, &push, tls).context("cannot send notifications")?;
         let room_limits = Arc::new(RoomLimits::new(&foundation.config.rate_limits));
         foundation.on_reload({
             let room_limits = room_limits.clone();
@@ -129,6 +128,16 @@ impl Services {
             gauge!("kith_syncing_users").set(sync.active_users() as f64);
         });
     }
+}
+
+fn push(foundation: &Foundation, clock: Arc<dyn Clock>) -> Push {
+    let email = &foundation.config.email;
+    let patterns = if email.smtp_host.is_empty() { &[] } else { email.notification_addresses.as_slice() };
+    let options = PushOptions {
+        server_name: foundation.config.server.name.clone(),
+        mail_addresses: AddressPatterns::new(patterns.iter().map(String::as_str)),
+    };
+    Push::new(foundation.store.clone(), clock, options)
 }
 
 fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>, push: &Push) -> Rooms {
