@@ -12,12 +12,14 @@ use crate::{
 const FILE: &str = "config.example.toml";
 
 pub(crate) fn write() -> Result<()> {
-    let path = Workspace::load()?.root.join(FILE);
-    fs::write(&path, generate(&mut cargo_run())?).with_context(|| format!("cannot write {}", path.display()))
+    let root = Workspace::load()?.root;
+    let path = root.join(FILE);
+    fs::write(&path, generate(&mut cargo_run(&root))?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn check() -> Result<()> {
-    compare(&mut cargo_run())
+    compare(&mut cargo_run(&Workspace::load()?.root))
 }
 
 /// As [`check`], with a program that is built already.
@@ -32,9 +34,11 @@ fn compare(kith: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn cargo_run() -> Command {
+/// From the root and without naming a package: dependencies then have the features of the whole workspace, as they were
+/// built by everything else, and need not be built anew.
+fn cargo_run(root: &Path) -> Command {
     let mut command = cargo();
-    command.args(["run", "--quiet", "-p", "homeserver", "--bin", "kith", "--"]);
+    command.args(["run", "--quiet", "--bin", "kith", "--"]).current_dir(root);
     command
 }
 

@@ -86,9 +86,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 
 /// The black-box cases against another server; the suite knows how.
 fn against(arguments: &[&str]) -> Result<()> {
-    run_command(
-        cargo().args(["run", "--quiet", "-p", BLACK_BOX, "--bin", "conformance", "--"]).args(arguments),
-    )
+    run_command(cargo().args(["run", "--quiet", "--bin", "conformance", "--"]).args(arguments))
 }
 
 fn lint(report: &mut Report) {
