@@ -135,10 +135,10 @@ fn federate(configuration: &mut Value, place: &Place<'_>, files: &CertificateFil
         "reject_limit": 100_000, "concurrent": 100});
     // A peer that was away must be asked again at once, not after ten minutes.
     configuration["federation"] = json!({
-        "destination_min_retry_interval": "100ms",
+        "destination_min_retry_interval": 100,
         "destination_retry_multiplier": 1,
-        "destination_max_retry_interval": "200ms",
-        "max_short_retry_delay": "1s",
+        "destination_max_retry_interval": 200,
+        "max_short_retry_delay": 1000,
         "max_short_retries": 1,
     });
 }

@@ -25,7 +25,8 @@ pub struct SignedRequest {
     raw_body: Option<Bytes>,
     headers: HeaderMap,
     origin: String,
-    destination: Option<String>,
+    destination: String,
+    names_destination: bool,
     key: Key,
     scheme: Scheme,
 }
@@ -48,7 +49,8 @@ impl SignedRequest {
             raw_body: None,
             headers: HeaderMap::new(),
             origin: server.name().to_owned(),
-            destination: Some(to.to_owned()),
+            destination: to.to_owned(),
+            names_destination: true,
             key: server.key(),
             scheme: Scheme::Signed,
         }
@@ -88,13 +90,13 @@ impl SignedRequest {
 
     /// Says (and signs) that the request is meant for another server.
     pub fn destination(mut self, destination: &str) -> Self {
-        self.destination = Some(destination.to_owned());
+        destination.clone_into(&mut self.destination);
         self
     }
 
-    /// Does not say whom the request is meant for.
+    /// Does not say in the header whom the request is meant for, as older servers do; the signature covers it.
     pub fn without_destination(mut self) -> Self {
-        self.destination = None;
+        self.names_destination = false;
         self
     }
 
@@ -124,10 +126,12 @@ impl SignedRequest {
 
     /// The signature over method, path, parties and body.
     pub fn signature(&self) -> String {
-        let mut signed = json!({"method": self.method.as_str(), "uri": self.uri, "origin": self.origin});
-        if let Some(destination) = &self.destination {
-            signed["destination"] = json!(destination);
-        }
+        let mut signed = json!({
+            "method": self.method.as_str(),
+            "uri": self.uri,
+            "origin": self.origin,
+            "destination": self.destination,
+        });
         if let Some(body) = &self.body {
             signed["content"] = body.clone();
         }
@@ -142,10 +146,11 @@ impl SignedRequest {
             Scheme::None => None,
             Scheme::Raw(value) => Some(value.clone()),
             Scheme::Signed | Scheme::Corrupt => {
-                let destination = self
-                    .destination
-                    .as_ref()
-                    .map_or_else(String::new, |destination| format!(",destination=\"{destination}\""));
+                let destination = if self.names_destination {
+                    format!(",destination=\"{}\"", self.destination)
+                } else {
+                    String::new()
+                };
                 let (origin, key, signature) = (&self.origin, &self.key.id, self.signature());
                 Some(format!("X-Matrix origin=\"{origin}\"{destination},key=\"{key}\",sig=\"{signature}\""))
             }
