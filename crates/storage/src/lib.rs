@@ -17,8 +17,6 @@ pub mod cross_signing;
 pub mod dehydrated_devices;
 pub mod delayed_events;
 pub mod destinations;
-pub mod delayed_events;
-pub mod destinations;
 pub mod device_keys;
 pub mod device_lists;
 pub mod devices;
