@@ -9,12 +9,14 @@
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
 
 pub mod discovery;
+pub mod history;
 pub mod inbound;
 pub mod keyring;
 pub mod outbound;
 pub mod request_auth;
 mod server_policy;
 
+pub use history::History;
 pub use keyring::{Keyring, KeyringError, PduError};
 pub use outbound::client::{ClientError, ClientOptions, FederationClient, Limits, RequestError};
 pub use request_auth::{RequestAuthError, RequestVerifier, XMatrix};

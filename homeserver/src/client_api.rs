@@ -59,6 +59,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use federation::History;
 use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
 use hs_ephemeral::Ephemeral;
@@ -106,6 +107,8 @@ pub(crate) struct ClientState {
     pub(crate) filters: FilterCache,
     /// Words and people.
     pub(crate) search: Search,
+    /// Pages of rooms, with what other servers have of them.
+    pub(crate) history: History,
     /// What the server says to people.
     pub(crate) server_notices: ServerNotices,
     /// What this server tells of itself.

@@ -86,6 +86,8 @@ pub(crate) struct Batch<'a> {
     missing: HashSet<String>,
     /// Redactions that came before what they redact.
     redactions: Vec<RedactionRow>,
+    /// Whether the events belong to the room's past: then they change nothing about the present.
+    is_past: bool,
     work: Work,
 }
 
@@ -208,8 +210,14 @@ impl<'a> Batch<'a> {
             base,
             missing: HashSet::new(),
             redactions: Vec::new(),
+            is_past: false,
             work,
         }
+    }
+
+    /// From here on, events are taken into the room's past.
+    pub(crate) fn go_back(&mut self) {
+        self.is_past = true;
     }
 
     /// The version of the room that the batch is built on.

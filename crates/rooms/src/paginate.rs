@@ -27,8 +27,11 @@ const MAX_READ: usize = 3_000;
 /// How many events are looked at together at least, once a page was not filled at the first attempt.
 const MIN_BATCH: usize = 200;
 
+/// How many of the events before which something is missing are looked at.
+const MAX_GAPS: i64 = 10;
+
 /// What part of a room's history is wanted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct PageRequest<'a> {
     /// Where to begin; `None` for the end that the order begins with.
     pub from: Option<RoomStreamToken>,
@@ -115,6 +118,17 @@ impl Rooms {
         request: PageRequest<'_>,
     ) -> Result<Page, StorageError> {
         self.page_of(Source::Timeline, room, viewer, access, request).await
+    }
+
+    /// Those events in the range of a page, backwards, before which something is missing here.
+    pub async fn gaps_of_page(&self, room: &Room, page: &Page) -> Result<Vec<OwnedEventId>, StorageError> {
+        let depth_of = |token: RoomStreamToken| match token {
+            RoomStreamToken::Topological { depth, .. } => Some(depth),
+            RoomStreamToken::Stream(_) => None,
+        };
+        let high = depth_of(page.start).unwrap_or(i64::MAX);
+        let low = page.end.and_then(depth_of).unwrap_or(0);
+        self.inner.store.reader().await?.list_gaps(room.nid, (low, high), MAX_GAPS).await
     }
 
     pub(crate) async fn page_of(

@@ -166,6 +166,23 @@ impl Rooms {
         answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
     }
 
+    /// Takes in events of a room's past, oldest first: those that others already refer to as what came before.
+    pub async fn receive_past(&self, room: &Arc<Room>, events: &[Incoming]) -> ReceiveAnswer {
+        if room.read().head.is_none() {
+            loading::load_head(&self.inner.store, room).await?;
+        }
+        let Some(mut batch) = Batch::prepare(self, room, std::iter::once(Request::Receive(events))).await?
+        else {
+            return Err(WriteError::Busy);
+        };
+        batch.go_back();
+        let outcomes = receive_all(&mut batch, events).await?;
+        if !batch.is_empty() {
+            self.inner.store.insert_past(&batch.into_unit()).await?;
+        }
+        Ok(outcomes)
+    }
+
     /// An event that is built, checked and signed, and not written: what another server is to sign as well.
     pub async fn build_only(&self, room: &Arc<Room>, request: &WriteRequest) -> Result<Pdu, WriteError> {
         for _ in 0..MAX_ATTEMPTS {

@@ -4,6 +4,7 @@
 //! faster, the unit fails with [`AppendError::Conflict`] and its builder builds again. All units of a batch share the
 //! log's lock and the flush to disk, and each stands or falls on its own.
 
+mod past;
 mod statements;
 
 use std::{fmt::Write as _, sync::Arc};

@@ -214,6 +214,38 @@ impl Reader {
             .collect()
     }
 
+    /// The events that have predecessors which are not stored, between two depths, deepest first.
+    pub async fn list_gaps(
+        &mut self,
+        room: RoomNid,
+        (min_depth, max_depth): (i64, i64),
+        limit: i64,
+    ) -> Result<Vec<OwnedEventId>> {
+        let rows = sqlx::query_scalar!(
+            "SELECT e.event_id
+             FROM events e
+             WHERE e.room_nid = $1 AND e.depth >= $2 AND e.depth <= $3 AND e.stream_position IS NOT NULL
+               AND e.event_nid IN (SELECT event_nid FROM missing_prev_events WHERE room_nid = $1)
+             ORDER BY e.depth DESC
+             LIMIT $4",
+            room.0,
+            min_depth,
+            max_depth,
+            limit
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.into_iter()
+            .map(|id| {
+                OwnedEventId::try_from(id.as_str()).map_err(|_| StorageError::Inconsistent {
+                    table: "events",
+                    column: "event_id",
+                    row: id,
+                })
+            })
+            .collect()
+    }
+
     /// Which of these events others of the room name as predecessors, and are not stored.
     pub async fn list_missing_among(&mut self, room: RoomNid, ids: &[&EventId]) -> Result<Vec<String>> {
         let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use federation::{
-    ClientOptions, FederationClient, Keyring, RequestVerifier,
+    ClientOptions, FederationClient, History, Keyring, RequestVerifier,
     discovery::{Dns, Hickory, NoDns},
     inbound::{fetch::Fetch, gaps::Gaps, transaction::Transactions},
     keyring::KeyringOptions,
@@ -26,6 +26,7 @@ pub(super) struct FederationServices {
     pub(super) keyring: Keyring,
     pub(super) verifier: RequestVerifier,
     pub(super) transactions: Transactions,
+    pub(super) history: History,
     /// Tells other servers what happens here.
     #[expect(dead_code, reason = "the routes that take events of others into rooms have it forward them")]
     pub(super) sender: Sender,
@@ -69,13 +70,14 @@ impl FederationServices {
         let verifier = RequestVerifier::new(config.server.name.clone(), keyring.clone(), policy);
         let verifier = verifier.waking(sender.clone());
         let fetch = Fetch::new(rooms.clone(), client.clone(), keyring.clone());
+        let history = History::new(rooms.clone(), client.clone(), fetch.clone());
         let gaps = Gaps::new(rooms.clone(), fetch, clock.clone());
         if config.federation.enabled {
             start_sender(foundation, sender.clone());
             supervise_gaps(foundation, &gaps);
         }
         let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, clock);
-        Ok(Self { client, keyring, verifier, transactions, sender })
+        Ok(Self { client, keyring, verifier, transactions, history, sender })
     }
 }
 

@@ -57,6 +57,7 @@ impl Apis {
             sync: services.sync.clone(),
             filters: FilterCache::default(),
             search: services.search.clone(),
+            history: services.federation.history.clone(),
             server_notices: ServerNotices::new(
                 services.accounts.clone(),
                 services.actions.clone(),

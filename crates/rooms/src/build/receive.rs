@@ -181,7 +181,7 @@ impl Batch<'_> {
         if let Err(error) = check {
             return rejected(error);
         }
-        let is_current = before == self.work.line.current();
+        let is_current = before == self.work.line.current() && !self.is_past;
         let current = auth::check_dependent(pdu, |t, k| self.state(t, k).cloned());
         if is_current {
             return current.map_or_else(rejected, |()| Ok(PduOutcome::Accepted));
@@ -192,8 +192,8 @@ impl Batch<'_> {
             return rejected(error);
         }
         Ok(match current {
-            Ok(()) => PduOutcome::Accepted,
-            Err(error) => PduOutcome::SoftFailed(error.0),
+            Err(error) if !self.is_past => PduOutcome::SoftFailed(error.0),
+            _ => PduOutcome::Accepted,
         })
     }
 
@@ -264,7 +264,13 @@ impl Batch<'_> {
         let is_accepted = outcome == Outcome::Accepted;
         let (redacts, redacted_by) =
             if is_accepted { self.received_redactions(pdu).await? } else { (None, None) };
-        let replaces = slot.filter(|_| is_accepted).and_then(|slot| self.replaced(slot, pdu));
+        let replaces = match slot.filter(|_| is_accepted) {
+            Some(slot) if self.is_past => {
+                self.rooms.inner.groups.chain(before, &self.work.state_groups).await?.get(slot)
+            }
+            Some(slot) => self.replaced(slot, pdu),
+            None => None,
+        };
         let record = EventRecord {
             nid,
             event_id: pdu.event_id().to_owned(),
@@ -322,7 +328,7 @@ impl Batch<'_> {
                 .map(ToOwned::to_owned),
             record,
         });
-        if is_accepted {
+        if is_accepted && !self.is_past {
             self.note_accepted(pdu, &node).await?;
             // What others already name as their predecessor is no end of the graph.
             if !was_missing {

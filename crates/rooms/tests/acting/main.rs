@@ -2,8 +2,10 @@
 
 mod concurrency;
 mod creation;
+mod elsewhere;
 mod everywhere;
 mod memberships;
+mod receiving;
 mod redactions;
 mod stage;
 mod transactions;

@@ -123,7 +123,7 @@ impl Txn {
         Ok(())
     }
 
-    async fn insert_state_groups(&mut self, units: &[AppendUnit]) -> Result<()> {
+    pub(super) async fn insert_state_groups(&mut self, units: &[AppendUnit]) -> Result<()> {
         let groups: Vec<_> =
             units.iter().flat_map(|unit| unit.state_groups.iter().map(|group| (unit.room, group))).collect();
         if groups.is_empty() {
@@ -193,7 +193,7 @@ impl Txn {
         Ok(())
     }
 
-    async fn insert_relations(&mut self, units: &[AppendUnit]) -> Result<()> {
+    pub(super) async fn insert_relations(&mut self, units: &[AppendUnit]) -> Result<()> {
         let relations: Vec<_> =
             all_events(units).filter_map(|event| Some((&event.record, event.relation.as_ref()?))).collect();
         if relations.is_empty() {
@@ -219,7 +219,7 @@ impl Txn {
     }
 
     /// Notes redactions and puts those into force whose target the unit's builder found them allowed to redact.
-    async fn insert_redactions(&mut self, units: &[AppendUnit]) -> Result<()> {
+    pub(super) async fn insert_redactions(&mut self, units: &[AppendUnit]) -> Result<()> {
         let redactions: Vec<_> =
             all_events(units).filter_map(|event| Some((&event.record, event.redacts_id.as_ref()?))).collect();
         if redactions.is_empty() {

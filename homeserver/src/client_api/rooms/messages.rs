@@ -3,6 +3,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages>
 
 use axum::extract::{RawQuery, State};
+use federation::History;
 use hs_http::{ApiError, Args, Reply};
 use hs_rooms::{Rooms, client_event::RoomId, paginate::PageRequest};
 use ruma::api::client::message::get_message_events::v3::{Request, Response};
@@ -13,6 +14,7 @@ use crate::client_api::auth::Session;
 pub(super) async fn get(
     session: Session,
     State(rooms): State<Rooms>,
+    State(history): State<History>,
     RawQuery(query): RawQuery,
     Args(request): Args<Request>,
 ) -> Result<Reply<Response>, ApiError> {
@@ -26,7 +28,7 @@ pub(super) async fn get(
     };
     let (room, access) = open_room(&rooms, &session, &request.room_id).await?;
     let viewer = viewer(&session);
-    let page = rooms.page(&room, &viewer, &access, page).await.map_err(ApiError::internal)?;
+    let page = history.page(&room, &viewer, &access, page).await.map_err(ApiError::internal)?;
     let members = if filter.is_lazy() {
         rooms.lazy_members(&page.events).await.map_err(ApiError::internal)?
     } else {

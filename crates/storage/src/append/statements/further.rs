@@ -97,7 +97,7 @@ impl Layout {
 
 impl Txn {
     /// Makes room for events that were stored without a place.
-    pub(super) async fn delete_outliers(&mut self, units: &[AppendUnit]) -> Result<()> {
+    pub(in crate::append) async fn delete_outliers(&mut self, units: &[AppendUnit]) -> Result<()> {
         let outliers: Vec<i64> =
             units.iter().flat_map(|unit| unit.former_outliers.iter().map(|nid| nid.0)).collect();
         if outliers.is_empty() {
@@ -117,7 +117,7 @@ impl Txn {
 
     /// Notes predecessors that are missing, forgets those that were and have come, and redactions that came earlier than
     /// what they redact.
-    pub(super) async fn insert_edges(&mut self, units: &[AppendUnit]) -> Result<()> {
+    pub(in crate::append) async fn insert_edges(&mut self, units: &[AppendUnit]) -> Result<()> {
         let (mut rooms, mut ids, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for event in all_events(units) {
             for id in &event.missing_prev {
