@@ -16,7 +16,7 @@ use hs_storage::{
     log::{LogEntry, LogKind},
 };
 use moka::sync::Cache;
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -56,6 +56,11 @@ impl IgnoredUsers {
     /// Whether somebody is ignored.
     pub fn contains(&self, user_id: &UserId) -> bool {
         !self.0.is_empty() && self.0.contains(user_id.as_str())
+    }
+
+    /// Those of some users who are not ignored.
+    pub fn others(&self, user_ids: &[OwnedUserId]) -> Vec<OwnedUserId> {
+        user_ids.iter().filter(|user_id| !self.contains(user_id)).cloned().collect()
     }
 
     /// Whether an event is kept from the user. State is not, since without it the room would look different.

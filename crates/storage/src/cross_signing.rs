@@ -104,6 +104,26 @@ impl Reader {
             .collect()
     }
 
+    /// The cross-signing keys of users.
+    pub async fn list_cross_signing_keys_of(&mut self, users: &[UserNid]) -> Result<Vec<CrossSigningKeyRow>> {
+        let users: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let rows = sqlx::query!(
+            "SELECT user_nid, usage, public_key, key FROM cross_signing_keys
+             WHERE user_nid = ANY($1)
+             ORDER BY user_nid, usage",
+            &users
+        )
+        .fetch_all(self.conn())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let usage = KeyUsage::from_code(row.usage, row.user_nid)?;
+                let user = UserNid(row.user_nid);
+                Ok(CrossSigningKeyRow { user, usage, public_key: row.public_key, key: row.key })
+            })
+            .collect()
+    }
+
     /// The cross-signing keys of a user.
     pub async fn list_own_cross_signing_keys(&mut self, user: UserNid) -> Result<Vec<CrossSigningKeyRow>> {
         let rows = sqlx::query!(
@@ -120,11 +140,12 @@ impl Reader {
             .collect()
     }
 
-    /// The signatures of the users' present master keys that a user may see: their own, and those of the owners' devices.
+    /// The signatures of the users' present master keys that a user may see, or another server: the user's own, and those of
+    /// the owners' devices.
     pub async fn list_master_key_signatures(
         &mut self,
         targets: &[UserNid],
-        viewer: UserNid,
+        viewer: Option<UserNid>,
     ) -> Result<Vec<(MasterKeySignature, String)>> {
         let targets: Vec<i64> = targets.iter().map(|user| user.0).collect();
         let rows = sqlx::query!(
@@ -133,10 +154,10 @@ impl Reader {
              JOIN cross_signing_keys k
                ON k.user_nid = s.target_nid AND k.usage = 0 AND k.public_key = s.public_key
              JOIN users u ON u.user_nid = s.signer_nid
-             WHERE s.target_nid = ANY($1) AND s.signer_nid IN (s.target_nid, $2)
+             WHERE s.target_nid = ANY($1) AND (s.signer_nid = s.target_nid OR s.signer_nid = $2)
              ORDER BY s.target_nid, s.signer_nid, s.signing_key_id",
             &targets,
-            viewer.0
+            viewer.map(i64::from)
         )
         .fetch_all(self.conn())
         .await?;
@@ -201,6 +222,33 @@ impl Txn {
             key.usage as i16,
             key.public_key,
             key.key
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
+    /// Replaces the cross-signing keys of users of other servers.
+    pub async fn replace_cross_signing_keys(
+        &mut self,
+        users: &[UserNid],
+        keys: &[CrossSigningKeyRow],
+    ) -> Result<()> {
+        let owners: Vec<i64> = users.iter().map(|user| user.0).collect();
+        sqlx::query!("DELETE FROM cross_signing_keys WHERE user_nid = ANY($1)", &owners)
+            .execute(self.conn())
+            .await?;
+        let users: Vec<i64> = keys.iter().map(|key| key.user.0).collect();
+        let usages: Vec<i16> = keys.iter().map(|key| key.usage as i16).collect();
+        let public_keys: Vec<&str> = keys.iter().map(|key| key.public_key.as_str()).collect();
+        let texts: Vec<&str> = keys.iter().map(|key| key.key.as_str()).collect();
+        sqlx::query!(
+            "INSERT INTO cross_signing_keys (user_nid, usage, public_key, key)
+             SELECT * FROM UNNEST($1::bigint[], $2::smallint[], $3::text[], $4::text[])",
+            &users,
+            &usages,
+            &public_keys as &[&str],
+            &texts as &[&str]
         )
         .execute(self.conn())
         .await?;

@@ -137,6 +137,21 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// The rooms that users are joined to.
+    pub async fn list_joined_room_nids_of(&mut self, users: &[UserNid]) -> Result<Vec<(UserNid, RoomNid)>> {
+        let users: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let rows = sqlx::query!(
+            "SELECT user_nid, room_nid FROM memberships WHERE user_nid = ANY($1) AND membership = $2",
+            &users,
+            Membership::Join.code()
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows.into_iter().map(|row| (UserNid(row.user_nid), RoomNid(row.room_nid))).collect())
+    }
+}
+
 impl Txn {
     pub(crate) async fn upsert_device_list_changes(
         &mut self,

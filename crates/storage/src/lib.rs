@@ -50,6 +50,7 @@ pub mod pushers;
 pub mod receipts;
 pub mod registration_tokens;
 pub mod relations;
+pub mod remote_devices;
 pub mod replicas;
 pub mod rooms;
 pub mod search;

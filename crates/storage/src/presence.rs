@@ -79,6 +79,8 @@ pub struct PresenceUpdate {
     pub last_active_at: i64,
     /// Whether that is so short a time ago that nobody needs to be told of more activity.
     pub currently_active: bool,
+    /// For users of other servers: until when this counts, in milliseconds.
+    pub expires_at: Option<i64>,
 }
 
 impl PresenceUpdate {
@@ -227,8 +229,9 @@ impl Reader {
 }
 
 impl Txn {
-    /// Deletes the holds of replicas whose lease has ended, and those leases. Returns how many holds that were.
-    pub async fn delete_stale_presence_holds(&mut self) -> Result<u64> {
+    /// Deletes the holds of replicas whose lease has ended, and those leases, and what other servers said too long ago.
+    /// Returns how many holds that were.
+    pub async fn delete_stale_presence_holds(&mut self, now_ms: i64) -> Result<u64> {
         let done = sqlx::query!(
             "WITH live AS (
                SELECT substr(name, length('presence:') + 1) AS replica
@@ -240,7 +243,11 @@ impl Txn {
                WHERE starts_with(name, 'presence:')
                  AND expires_at < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint
              )
-             DELETE FROM presence_holds WHERE NOT EXISTS (SELECT FROM live WHERE live.replica = presence_holds.replica)"
+             DELETE FROM presence_holds
+             WHERE CASE WHEN expires_at IS NULL
+               THEN NOT EXISTS (SELECT FROM live WHERE live.replica = presence_holds.replica)
+               ELSE expires_at <= $1 END",
+            now_ms
         )
         .execute(self.conn())
         .await?;
@@ -266,17 +273,20 @@ impl Txn {
             .collect();
         let active_at: Vec<i64> = updates.iter().map(|u| u.last_active_at).collect();
         let is_active: Vec<bool> = updates.iter().map(|u| u.currently_active).collect();
+        let expiries: Vec<Option<i64>> = updates.iter().map(|u| u.expires_at).collect();
         let rows = sqlx::query!(
             r#"WITH given AS (
-                 SELECT given.n, given.user_nid, given.replica, given.hold, old.user_nid IS NOT NULL AS is_known,
+                 SELECT given.n, given.user_nid, given.replica, given.hold, given.expires_at, old.user_nid IS NOT NULL AS is_known,
                    GREATEST(given.hold, others.hold) AS presence,
                    CASE WHEN given.sets_status THEN given.status_msg ELSE old.status_msg END AS status_msg,
                    GREATEST(given.last_active_at, old.last_active_at) AS last_active_at,
                    given.is_active OR (others.hold = 2 AND old.currently_active) AS is_active,
                    old.presence AS old_presence, old.status_msg AS old_status_msg,
                    old.last_active_at AS old_last_active_at, old.currently_active AS old_currently_active
-                 FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::boolean[], $5::text[], $6::bigint[], $7::boolean[])
-                   WITH ORDINALITY AS given (user_nid, replica, hold, sets_status, status_msg, last_active_at, is_active, n)
+                 FROM UNNEST($1::bigint[], $2::text[], $3::smallint[], $4::boolean[], $5::text[], $6::bigint[], $7::boolean[],
+                   $8::bigint[])
+                   WITH ORDINALITY
+                   AS given (user_nid, replica, hold, sets_status, status_msg, last_active_at, is_active, expires_at, n)
                  LEFT JOIN presence old USING (user_nid)
                  LEFT JOIN LATERAL (
                    SELECT max(presence) AS hold FROM presence_holds h
@@ -310,10 +320,12 @@ impl Txn {
                  WHERE presence.user_nid = new.user_nid AND new.last_active_at > new.old_last_active_at
                    AND NOT EXISTS (SELECT FROM changed WHERE changed.n = new.n)
                ), held AS (
-                 INSERT INTO presence_holds (user_nid, replica, presence)
-                 SELECT user_nid, replica, hold FROM new, locked WHERE hold <> 0
-                 ON CONFLICT (user_nid, replica) DO UPDATE SET presence = EXCLUDED.presence
-                 WHERE presence_holds.presence <> EXCLUDED.presence
+                 INSERT INTO presence_holds (user_nid, replica, presence, expires_at)
+                 SELECT user_nid, replica, hold, expires_at FROM new, locked WHERE hold <> 0
+                 ON CONFLICT (user_nid, replica)
+                 DO UPDATE SET presence = EXCLUDED.presence, expires_at = EXCLUDED.expires_at
+                 WHERE (presence_holds.presence, presence_holds.expires_at)
+                   IS DISTINCT FROM (EXCLUDED.presence, EXCLUDED.expires_at)
                ), released AS (
                  DELETE FROM presence_holds
                  USING new, locked
@@ -333,7 +345,8 @@ impl Txn {
             &sets_status,
             &status as &[Option<&str>],
             &active_at,
-            &is_active
+            &is_active,
+            &expiries as &[Option<i64>]
         )
         .fetch_all(self.conn())
         .await?;

@@ -106,6 +106,7 @@ fn presence((user, user_id): &(UserNid, OwnedUserId), replica: &str, hold: Prese
         status_msg: StatusMsgChange::Keep,
         last_active_at: 1,
         currently_active: hold == Presence::Online,
+        expires_at: None,
     }
 }
 
@@ -363,7 +364,7 @@ async fn holds_of_a_replica_without_lease_are_cleared_away() {
     let minute = std::time::Duration::from_mins(1);
     assert!(txn.acquire_lease("presence:alive", "alive", minute).await.expect("the lease"));
 
-    assert_eq!(txn.delete_stale_presence_holds().await.expect("a valid statement"), 1);
+    assert_eq!(txn.delete_stale_presence_holds(0).await.expect("a valid statement"), 1);
 
     txn.commit().await.expect("a commit");
     let mut reader = replica.store.reader().await.expect("a connection");
