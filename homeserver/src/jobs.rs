@@ -38,6 +38,7 @@ pub(crate) fn start(tasks: &Tasks, store: &Store, e2ee: &E2ee) {
                 collect_state_groups(&store).await?;
                 prune_log(&store).await?;
                 e2ee.delete_old_messages().await?;
+                e2ee.delete_unused_lists().await?;
                 delete_idle_connections(&store).await?;
                 delete_expired_sticky_events(&store).await?;
             }

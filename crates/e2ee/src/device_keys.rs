@@ -1,20 +1,24 @@
 //! Uploading keys, and asking for those of others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
 
 use hs_model::ids::UserNid;
 use hs_room_rules::canonical_json::{Object, Value as CanonicalValue};
 use hs_storage::{
-    StorageError, Txn, cross_signing::KeyUsage, device_keys::DeviceKeysRow, log::LogKind,
+    Reader, StorageError, Txn, cross_signing::KeyUsage, device_keys::DeviceKeysRow, log::LogKind,
     one_time_keys::OneTimeKey,
 };
-use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedServerName, UserId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     E2ee, LocalDevice,
     one_time_keys::{self, KeySupply},
+    ports::WantedDevices,
     signed,
 };
 
@@ -77,11 +81,16 @@ pub enum UploadKeysError {
 /// The keys of users, as they are told to others.
 #[derive(Debug, Default, Serialize)]
 pub struct KeyQuery {
-    failures: BTreeMap<OwnedServerName, Value>,
-    device_keys: BTreeMap<String, BTreeMap<String, Value>>,
-    master_keys: BTreeMap<String, Value>,
-    self_signing_keys: BTreeMap<String, Value>,
-    user_signing_keys: BTreeMap<String, Value>,
+    /// Servers that could not be asked.
+    pub failures: BTreeMap<OwnedServerName, Value>,
+    /// Identity keys by user and device.
+    pub device_keys: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Master keys.
+    pub master_keys: BTreeMap<String, Value>,
+    /// Self-signing keys.
+    pub self_signing_keys: BTreeMap<String, Value>,
+    /// User-signing keys: that of the one who asks.
+    pub user_signing_keys: BTreeMap<String, Value>,
 }
 
 /// The identity keys of a device, checked.
@@ -173,24 +182,66 @@ impl E2ee {
         Ok(supply)
     }
 
-    /// The keys of users, all or some of their devices, as a user may see them.
+    /// The keys of users, all or some of their devices, as a user may see them. Other servers have `timeout` to answer.
     pub async fn query_keys(
         &self,
         viewer: UserNid,
         viewer_id: &UserId,
-        wanted: &BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
+        wanted: &WantedDevices,
+        timeout: Duration,
     ) -> Result<KeyQuery, StorageError> {
+        let remote: WantedDevices = wanted
+            .iter()
+            .filter(|(user_id, _)| !self.is_local(user_id))
+            .map(|(user_id, devices)| (user_id.clone(), devices.clone()))
+            .collect();
+        let remote = self.fetch_keys(viewer, remote, timeout).await?;
+        let mut stored: Vec<String> =
+            wanted.keys().filter(|user_id| self.is_local(user_id)).map(ToString::to_string).collect();
+        stored.extend(remote.stored);
+        let mut found = self.stored_keys(Some((viewer, viewer_id)), wanted, &stored).await?;
+        found.failures = remote.failures;
+        for (user_id, devices) in remote.device_keys {
+            found.device_keys.insert(user_id.to_string(), devices);
+        }
+        found.master_keys.extend(remote.master_keys);
+        found.self_signing_keys.extend(remote.self_signing_keys);
+        Ok(found)
+    }
+
+    /// The keys of users of this server, as other servers may see them.
+    pub async fn query_keys_for_server(&self, wanted: &WantedDevices) -> Result<KeyQuery, StorageError> {
         let local: Vec<String> =
-            wanted.keys().filter(|id| self.is_local(id)).map(ToString::to_string).collect();
-        let mut found = KeyQuery { failures: self.unreachable(wanted.keys()), ..KeyQuery::default() };
-        if local.is_empty() {
+            wanted.keys().filter(|user_id| self.is_local(user_id)).map(ToString::to_string).collect();
+        self.stored_keys(None, wanted, &local).await
+    }
+
+    /// What is stored of users.
+    async fn stored_keys(
+        &self,
+        viewer: Option<(UserNid, &UserId)>,
+        wanted: &WantedDevices,
+        user_ids: &[String],
+    ) -> Result<KeyQuery, StorageError> {
+        let mut found = KeyQuery::default();
+        if user_ids.is_empty() {
             return Ok(found);
         }
+        let (local, remote): (Vec<String>, Vec<String>) = user_ids.iter().cloned().partition(|user_id| {
+            <&UserId>::try_from(user_id.as_str()).is_ok_and(|user_id| self.is_local(user_id))
+        });
         let mut reader = self.inner.store.reader().await?;
-        for user_id in reader.list_accounts_among(&local).await? {
-            found.device_keys.insert(user_id, BTreeMap::new());
+        let mut rows = Vec::new();
+        if !local.is_empty() {
+            let accounts = reader.list_accounts_among(&local).await?;
+            found.device_keys.extend(accounts.into_iter().map(|user_id| (user_id, BTreeMap::new())));
+            rows.extend(reader.list_device_keys(&local).await?);
         }
-        for row in reader.list_device_keys(&local).await? {
+        if !remote.is_empty() {
+            found.device_keys.extend(remote.iter().map(|user_id| (user_id.clone(), BTreeMap::new())));
+            rows.extend(reader.list_remote_device_keys(&remote).await?);
+        }
+        for row in rows {
             let is_wanted = <&UserId>::try_from(row.user_id.as_str())
                 .ok()
                 .and_then(|user_id| wanted.get(user_id))
@@ -199,47 +250,44 @@ impl E2ee {
                 devices.insert(row.device_id.clone(), device_information(&row));
             }
         }
-        let keys = reader.list_cross_signing_keys(&local).await?;
-        let owners: BTreeSet<UserNid> = keys.iter().map(|(_, key)| key.user).collect();
-        let owners: Vec<UserNid> = owners.into_iter().collect();
-        let mut signatures: HashMap<UserNid, Vec<_>> = HashMap::new();
-        for (signature, signer_id) in reader.list_master_key_signatures(&owners, viewer).await? {
-            signatures.entry(signature.target).or_default().push((signature, signer_id));
-        }
-        for (user_id, row) in keys {
-            let mut key = parsed(&row.key);
-            match row.usage {
-                KeyUsage::Master => {
-                    for (signature, signer_id) in signatures.remove(&row.user).unwrap_or_default() {
-                        add_signature(&mut key, &signer_id, &signature.signing_key_id, &signature.signature);
-                    }
-                    found.master_keys.insert(user_id, key);
-                }
-                KeyUsage::SelfSigning => {
-                    found.self_signing_keys.insert(user_id, key);
-                }
-                KeyUsage::UserSigning if user_id == viewer_id.as_str() => {
-                    found.user_signing_keys.insert(user_id, key);
-                }
-                KeyUsage::UserSigning => {}
-            }
-        }
+        add_cross_signing_keys(&mut reader, &mut found, viewer, user_ids).await?;
         Ok(found)
     }
+}
 
-    /// What is told of the servers of those users who are not here.
-    pub(crate) fn unreachable<'u>(
-        &self,
-        user_ids: impl Iterator<Item = &'u OwnedUserId>,
-    ) -> BTreeMap<OwnedServerName, Value> {
-        user_ids
-            .filter(|user_id| !self.is_local(user_id))
-            .map(|user_id| {
-                let failure = json!({ "status": 503, "message": "This server cannot be reached" });
-                (user_id.server_name().to_owned(), failure)
-            })
-            .collect()
+async fn add_cross_signing_keys(
+    reader: &mut Reader,
+    found: &mut KeyQuery,
+    viewer: Option<(UserNid, &UserId)>,
+    user_ids: &[String],
+) -> Result<(), StorageError> {
+    let keys = reader.list_cross_signing_keys(user_ids).await?;
+    let owners: BTreeSet<UserNid> = keys.iter().map(|(_, key)| key.user).collect();
+    let owners: Vec<UserNid> = owners.into_iter().collect();
+    let mut signatures: HashMap<UserNid, Vec<_>> = HashMap::new();
+    let by = viewer.map(|(viewer, _)| viewer);
+    for (signature, signer_id) in reader.list_master_key_signatures(&owners, by).await? {
+        signatures.entry(signature.target).or_default().push((signature, signer_id));
     }
+    for (user_id, row) in keys {
+        let mut key = parsed(&row.key);
+        match row.usage {
+            KeyUsage::Master => {
+                for (signature, signer_id) in signatures.remove(&row.user).unwrap_or_default() {
+                    add_signature(&mut key, &signer_id, &signature.signing_key_id, &signature.signature);
+                }
+                found.master_keys.insert(user_id, key);
+            }
+            KeyUsage::SelfSigning => {
+                found.self_signing_keys.insert(user_id, key);
+            }
+            KeyUsage::UserSigning if viewer.is_some_and(|(_, id)| user_id == id.as_str()) => {
+                found.user_signing_keys.insert(user_id, key);
+            }
+            KeyUsage::UserSigning => {}
+        }
+    }
+    Ok(())
 }
 
 /// What an upload has changed.
@@ -298,7 +346,7 @@ pub(crate) async fn store_keys(
     Ok(changed)
 }
 
-fn device_information(row: &DeviceKeysRow) -> Value {
+pub(crate) fn device_information(row: &DeviceKeysRow) -> Value {
     let mut keys = parsed(&row.keys);
     for (key_id, signature) in &row.signatures {
         add_signature(&mut keys, &row.user_id, key_id, signature);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use hs_model::ids::DeviceNid;
@@ -10,11 +11,13 @@ use hs_storage::{
     Reader, StorageError, Txn,
     one_time_keys::{OneTimeKey, WantedKey},
 };
-use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId};
+use ruma::OwnedServerName;
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
-use crate::{E2ee, KeyOwner, LocalDevice, UploadKeysError, device_keys::signing_key_id, signed};
+use crate::{
+    E2ee, KeyOwner, LocalDevice, UploadKeysError, device_keys::signing_key_id, ports::WantedClaims, signed,
+};
 
 /// The most one-time keys that a device may have waiting.
 const MAX_ONE_TIME_KEYS: i64 = 10_000;
@@ -35,8 +38,10 @@ pub struct KeySupply {
 /// Keys handed out: by user, device, and `algorithm:id`.
 #[derive(Debug, Default, Serialize)]
 pub struct ClaimedKeys {
-    failures: BTreeMap<OwnedServerName, Value>,
-    one_time_keys: BTreeMap<String, BTreeMap<String, BTreeMap<String, Box<RawValue>>>>,
+    /// Servers that could not be asked.
+    pub failures: BTreeMap<OwnedServerName, Value>,
+    /// The keys.
+    pub one_time_keys: BTreeMap<String, BTreeMap<String, BTreeMap<String, Box<RawValue>>>>,
 }
 
 impl E2ee {
@@ -58,12 +63,28 @@ impl E2ee {
         Ok(supply)
     }
 
-    /// Hands out a key of each device for an algorithm. A one-time key is handed out once.
+    /// Hands out a key of each device for an algorithm. Other servers have `timeout` to hand out theirs.
     pub async fn claim_keys(
         &self,
-        wanted: &BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>,
+        wanted: &WantedClaims,
+        timeout: Duration,
     ) -> Result<ClaimedKeys, StorageError> {
-        let mut claimed = ClaimedKeys { failures: self.unreachable(wanted.keys()), ..ClaimedKeys::default() };
+        let remote = wanted.iter().filter(|(user_id, _)| !self.is_local(user_id));
+        let remote: WantedClaims =
+            remote.map(|(user_id, devices)| (user_id.clone(), devices.clone())).collect();
+        let (claimed, remote) = tokio::join!(self.claim_own_keys(wanted), self.fetch_claims(remote, timeout));
+        let mut claimed = claimed?;
+        claimed.failures = remote.failures;
+        for (user_id, devices) in remote.one_time_keys {
+            let of_user = claimed.one_time_keys.entry(user_id.to_string()).or_default();
+            of_user.extend(devices.into_iter().map(|(device_id, keys)| (device_id.to_string(), keys)));
+        }
+        Ok(claimed)
+    }
+
+    /// Hands out a key of each device of this server's users for an algorithm. A one-time key is handed out once.
+    pub async fn claim_own_keys(&self, wanted: &WantedClaims) -> Result<ClaimedKeys, StorageError> {
+        let mut claimed = ClaimedKeys::default();
         let (mut user_ids, mut device_ids) = (Vec::new(), Vec::new());
         for (user_id, devices) in wanted.iter().filter(|(user_id, _)| self.is_local(user_id)) {
             for device_id in devices.keys() {

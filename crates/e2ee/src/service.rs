@@ -1,6 +1,11 @@
 //! The service, and how it follows the log.
 
-use std::{collections::HashMap, future::Future, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+};
 
 use hs_model::{
     clock::Clock,
@@ -17,9 +22,11 @@ use hs_storage::{
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, UserId};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use crate::{
     inboxes::Inboxes,
+    ports::RemoteKeys,
     recent_changes::{Change, RecentChanges},
 };
 
@@ -37,6 +44,10 @@ pub(crate) struct Inner {
     pub(crate) state: Mutex<State>,
     /// How many messages each device was sent by this process since its inbox was last looked at.
     pub(crate) sent: Mutex<HashMap<DeviceNid, u32>>,
+    /// Asks other servers; without it, nothing can be known of their users.
+    pub(crate) remote: OnceLock<Arc<dyn RemoteKeys>>,
+    /// There is a device list to be fetched again.
+    pub(crate) resync_wake: Notify,
 }
 
 /// What memory knows.
@@ -51,10 +62,25 @@ pub(crate) struct State {
 impl E2ee {
     /// A service over this database. Follows its log, which must not be followed yet.
     pub fn new(store: Store, clock: Arc<dyn Clock>, server_name: OwnedServerName) -> Self {
-        let inner = Inner { store, clock, server_name, state: Mutex::default(), sent: Mutex::default() };
+        let inner = Inner {
+            store,
+            clock,
+            server_name,
+            state: Mutex::default(),
+            sent: Mutex::default(),
+            remote: OnceLock::new(),
+            resync_wake: Notify::new(),
+        };
         let service = Self { inner: Arc::new(inner) };
         service.inner.store.tail().register(Arc::new(service.clone()));
         service
+    }
+
+    /// Says how to ask other servers for the keys of their users. Must be called once, before anything is asked.
+    pub fn set_remote_keys(&self, remote: Arc<dyn RemoteKeys>) {
+        if self.inner.remote.set(remote).is_err() {
+            tracing::warn!("there is a way to ask other servers for keys already");
+        }
     }
 
     /// Begins at the present position of the log, which must be started and not yet followed.

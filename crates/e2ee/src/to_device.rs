@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use hs_model::{ids::DeviceNid, stream::Position};
 use hs_storage::{
     StorageError,
+    outgoing_edus::NewOutgoingEdu,
     to_device::{NewToDeviceMessage, ToDeviceOrigin, ToDeviceRow, ToDeviceTransaction},
 };
 use ruma::{OwnedUserId, UserId};
@@ -14,14 +15,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use crate::{E2ee, LocalDevice};
+use crate::{
+    E2ee, LocalDevice,
+    to_others::{self, Edu, Sending},
+};
 
 /// The largest content of a message: that of an event.
 const MAX_CONTENT_BYTES: usize = 65_536;
 /// The longest type of a message: that of an event.
 const MAX_TYPE_BYTES: usize = 255;
 /// The device id that stands for all devices of a user.
-const ALL_DEVICES: &str = "*";
+pub(crate) const ALL_DEVICES: &str = "*";
 /// How many messages wait for a device at most. Of a device that nobody uses, the oldest go.
 const MAX_WAITING: i64 = 10_000;
 /// After how many messages an inbox is looked at.
@@ -36,11 +40,16 @@ const KEEP_MESSAGES_MS: i64 = 365 * 24 * 60 * 60 * 1000;
 /// taken for a new one.
 const KEEP_REQUESTS_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 
+/// How long it is remembered what other servers have delivered. They repeat what they are not sure of, after an outage too.
+const KEEP_RECEIVED_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
 /// A request to send messages.
 #[derive(Debug)]
 pub struct SendToDevice<'a> {
     /// The device that sends.
     pub device: LocalDevice,
+    /// Its user's id.
+    pub sender: &'a UserId,
     /// The type of all messages.
     pub event_type: &'a str,
     /// What the client calls the request.
@@ -75,7 +84,8 @@ pub struct ToDeviceBatch {
 }
 
 impl E2ee {
-    /// Delivers messages, once for each transaction. Devices that do not exist get nothing.
+    /// Delivers messages, once for each transaction: to devices here at once, and to those of other servers through these.
+    /// Devices that do not exist get nothing.
     pub async fn send_to_device(&self, request: SendToDevice<'_>) -> Result<(), SendToDeviceError> {
         check(&request)?;
         let now_ms = self.inner.clock.now_ms();
@@ -107,10 +117,25 @@ impl E2ee {
             .collect();
         let origin = ToDeviceOrigin { sender: request.device.user, event_type: request.event_type, now_ms };
         txn.insert_to_device(origin, &messages).await?;
+        let edus = self.edus_for_others(&request, &hash);
+        let edus: Vec<NewOutgoingEdu<'_>> = edus.iter().map(Edu::row).collect();
+        txn.insert_outgoing_edus(&edus, now_ms).await?;
         let receivers: Vec<DeviceNid> = messages.iter().map(|message| message.device).collect();
         txn.commit().await?;
         self.trim_inboxes(&receivers).await?;
         Ok(())
+    }
+
+    fn edus_for_others(&self, request: &SendToDevice<'_>, hash: &[u8]) -> Vec<Edu> {
+        // Nobody will send them while this server talks to no other.
+        if self.inner.remote.get().is_none() {
+            return Vec::new();
+        }
+        // Two devices may give their requests the same name.
+        let request_id = [&request.device.device.0.to_be_bytes(), hash].concat();
+        let sending =
+            Sending { sender: request.sender, event_type: request.event_type, request: &request_id };
+        to_others::edus(sending, request.messages.iter().filter(|(user_id, _)| !self.is_local(user_id)))
     }
 
     /// The messages for a device after a position and up to another, at most `limit`.
@@ -185,13 +210,14 @@ impl E2ee {
         let messages = txn.delete_old_to_device(now_ms - KEEP_MESSAGES_MS).await?;
         let transactions = txn.delete_old_to_device_transactions(now_ms - KEEP_REQUESTS_MS).await?;
         let claimed = txn.delete_old_claimed_keys(now_ms - KEEP_REQUESTS_MS).await?;
+        let received = txn.delete_old_received_to_device(now_ms - KEEP_RECEIVED_MS).await?;
         txn.commit().await?;
-        tracing::info!(messages, transactions, claimed, "cleared inboxes of devices");
+        tracing::info!(messages, transactions, claimed, received, "cleared inboxes of devices");
         Ok(())
     }
 
     /// Counts what devices were sent, and looks from time to time whether it is too much.
-    async fn trim_inboxes(&self, receivers: &[DeviceNid]) -> Result<(), StorageError> {
+    pub(crate) async fn trim_inboxes(&self, receivers: &[DeviceNid]) -> Result<(), StorageError> {
         let mut full = Vec::new();
         {
             let mut sent = self.inner.sent.lock();
@@ -230,11 +256,16 @@ fn check(request: &SendToDevice<'_>) -> Result<(), SendToDeviceError> {
         if !content.get().starts_with('{') {
             return Err(SendToDeviceError::Malformed);
         }
-        if content.get().len() > MAX_CONTENT_BYTES {
+        if !is_acceptable(content) {
             return Err(SendToDeviceError::TooLarge);
         }
     }
     Ok(())
+}
+
+/// Whether a content is one that a message may have.
+pub(crate) fn is_acceptable(content: &RawValue) -> bool {
+    content.get().starts_with('{') && content.get().len() <= MAX_CONTENT_BYTES
 }
 
 fn event(row: &ToDeviceRow) -> Option<Box<RawValue>> {

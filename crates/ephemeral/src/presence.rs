@@ -16,7 +16,7 @@ use hs_storage::{
     presence::{Presence, PresenceRow, PresenceUpdate, StatusMsgChange},
 };
 use parking_lot::{Mutex, RwLock};
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
@@ -32,6 +32,10 @@ pub const MAX_STATUS_MSG_BYTES: usize = 1024;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the lease for this replica's holds is renewed, and the holds of dead ones are looked for.
 const LEASE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long what another server said of a user counts: servers repeat it about twice as often.
+const REMOTE_DURATION: Duration = Duration::from_mins(60);
+/// Who holds users of other servers present.
+const REMOTE_HOLDER: &str = "other servers";
 /// How long the holds of a replica that has died count.
 const LEASE_DURATION: Duration = Duration::from_mins(1);
 
@@ -57,6 +61,23 @@ pub struct PresenceRequest<'a> {
     pub presence: Presence,
     /// What they say about it; replaces what they said before.
     pub status_msg: Option<&'a str>,
+}
+
+/// Another server tells of the presence of a user of its own.
+#[derive(Clone, Debug)]
+pub struct RemotePresence {
+    /// The user.
+    pub user: UserNid,
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// How present they are.
+    pub presence: Presence,
+    /// What they say about it; replaces what they said before.
+    pub status_msg: Option<String>,
+    /// How long ago they were active.
+    pub last_active_ago: Option<Duration>,
+    /// Whether they are active at present.
+    pub currently_active: bool,
 }
 
 /// Why presence was not set.
@@ -159,6 +180,32 @@ impl Ephemeral {
         Ok(self.write_presence(due, status_msg).await?)
     }
 
+    /// Takes note of the presence of users of other servers. It ends by itself when their server says nothing more.
+    pub async fn receive_presence(&self, told: Vec<RemotePresence>) -> Result<(), EphemeralWriteError> {
+        if !self.has_presence() {
+            return Ok(());
+        }
+        let now = self.inner.clock.now_ms();
+        let writes = told.into_iter().map(|told| {
+            let ago = told.last_active_ago.map(|ago| i64::try_from(ago.as_millis()).unwrap_or(i64::MAX));
+            let status_msg = match told.status_msg.filter(|status| is_status_msg(status)) {
+                Some(status_msg) => StatusMsgChange::Set(status_msg),
+                None => StatusMsgChange::Clear,
+            };
+            self.inner.writer.write(EphemeralWrite::Presence(PresenceUpdate {
+                user: told.user,
+                user_id: told.user_id,
+                replica: REMOTE_HOLDER.into(),
+                hold: told.presence,
+                status_msg,
+                last_active_at: ago.map_or(0, |ago| now.saturating_sub(ago).max(0)),
+                currently_active: told.currently_active && told.presence == Presence::Online,
+                expires_at: Some(now + REMOTE_DURATION.as_millis() as i64),
+            }))
+        });
+        join_all(writes).await.into_iter().try_for_each(|written| written.map(|_| ()))
+    }
+
     /// The presence of a user as it is now; `None` when they never had any.
     pub async fn find_presence(&self, user: UserNid) -> Result<Option<PresenceRow>, StorageError> {
         Ok(self.list_presence(&[user]).await?.remove(&user))
@@ -239,7 +286,7 @@ impl Ephemeral {
         let replica = &self.inner.options.replica;
         let mut txn = self.inner.store.begin().await?;
         txn.acquire_lease(&format!("presence:{replica}"), replica, LEASE_DURATION).await?;
-        txn.delete_stale_presence_holds().await?;
+        txn.delete_stale_presence_holds(self.inner.clock.now_ms()).await?;
         txn.commit().await?;
         let unsettled = self.inner.store.reader().await?.list_unsettled_presence().await?;
         let now = self.inner.clock.now_ms();
@@ -305,11 +352,17 @@ impl Ephemeral {
             status_msg,
             last_active_at: due.state.last_active_at,
             currently_active: due.state.currently_active,
+            expires_at: None,
         };
         self.inner.writer.write(EphemeralWrite::Presence(update)).await?;
         self.inner.presence.seen.lock().written(due.user, due.state);
         Ok(())
     }
+}
+
+/// Whether a status message of another server is one that can be kept.
+fn is_status_msg(text: &str) -> bool {
+    text.len() <= MAX_STATUS_MSG_BYTES && !text.contains('\0')
 }
 
 /// What is not written now is found again by the next sweep.

@@ -4,6 +4,7 @@ mod recent;
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::future::join_all;
 use hs_model::{
     ids::{RoomNid, UserNid},
     stream::Position,
@@ -13,7 +14,7 @@ use hs_storage::{
     ephemeral::{EphemeralWrite, EphemeralWriteError},
     receipts::{NewReceipt, ReceiptRow, ReceiptTarget, ReceiptType},
 };
-use ruma::{EventId, OwnedEventId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use recent::RecentReceipts;
@@ -47,6 +48,23 @@ pub struct ReceiptRequest<'a> {
     pub event_id: &'a EventId,
     /// `thread_id` of the request.
     pub thread_id: Option<&'a str>,
+}
+
+/// Another server tells how far a user of its own has read.
+#[derive(Clone, Debug)]
+pub struct RemoteReceipt {
+    /// The room, in which the user is.
+    pub room: RoomNid,
+    /// The user.
+    pub user: UserNid,
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The event read up to.
+    pub event_id: OwnedEventId,
+    /// The thread; `None` regardless of threads.
+    pub thread_id: Option<Box<str>>,
+    /// When, in milliseconds.
+    pub ts: i64,
 }
 
 /// Why a receipt or marker was refused.
@@ -97,6 +115,29 @@ impl Ephemeral {
         };
         self.inner.writer.write(EphemeralWrite::Receipt(receipt)).await?;
         self.note_active(request.user);
+        Ok(())
+    }
+
+    /// Takes note of how far users of other servers have read. That an event belongs to a thread is not checked: it may be on
+    /// its way.
+    pub async fn receive_receipts(&self, told: Vec<RemoteReceipt>) -> Result<(), ReceiptError> {
+        let mut writes = Vec::with_capacity(told.len());
+        for receipt in told {
+            let target = self.find_target(receipt.room, &receipt.event_id).await?;
+            writes.push(self.inner.writer.write(EphemeralWrite::Receipt(NewReceipt {
+                room: receipt.room,
+                user: receipt.user,
+                user_id: receipt.user_id,
+                receipt_type: ReceiptType::Read,
+                thread_id: receipt.thread_id,
+                event_id: receipt.event_id,
+                event_position: target.and_then(|target| target.position),
+                ts: receipt.ts,
+            })));
+        }
+        for written in join_all(writes).await {
+            written?;
+        }
         Ok(())
     }
 

@@ -22,6 +22,8 @@ use crate::Ephemeral;
 
 /// How long somebody counts as typing at most without saying so again.
 const MAX_TIMEOUT: Duration = Duration::from_mins(2);
+/// How long a user of another server counts as typing: servers repeat it more often than that.
+const REMOTE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a replica waits before it ends what another one should have ended.
 const GRACE_MS: i64 = 5_000;
 /// How many rooms are remembered in which nobody types any more.
@@ -207,6 +209,17 @@ impl Ephemeral {
             self.note_active(user);
         }
         Ok(())
+    }
+
+    /// Another server tells that a user of its own types, or no longer. It ends by itself when that server says nothing more.
+    pub async fn receive_typing(
+        &self,
+        room: RoomNid,
+        user: UserNid,
+        user_id: &UserId,
+        is_typing: bool,
+    ) -> Result<(), EphemeralWriteError> {
+        self.set_typing(room, user, user_id, is_typing.then_some(REMOTE_TIMEOUT)).await
     }
 
     /// Who types in a room; `None` when nobody did lately.

@@ -168,23 +168,46 @@ impl Feeds {
         }
     }
 
-    /// The rooms that any user is joined to; nobody has to look when nobody syncs here.
-    async fn joined_rooms(&self, user: UserNid) -> Vec<RoomNid> {
+    /// The rooms that those users are joined to whose devices or presence have changed; nobody has to look when nobody syncs
+    /// here. `None` when they could not be looked up.
+    async fn rooms_of_changed(&self, entries: &[LogEntry]) -> Option<HashMap<UserNid, Vec<RoomNid>>> {
+        let concerns = |entry: &&LogEntry| matches!(entry.kind, LogKind::DeviceList | LogKind::Presence);
+        let users: HashSet<UserNid> =
+            entries.iter().filter(concerns).filter_map(|entry| entry.user).collect();
+        let mut rooms = HashMap::new();
+        let mut unknown = Vec::new();
         {
             let state = self.state.lock();
             if state.feeds.is_empty() {
-                return Vec::new();
+                return Some(rooms);
             }
-            if let Some(rooms) = state.joined_rooms(user) {
-                return rooms;
+            for user in users {
+                match state.joined_rooms(user) {
+                    Some(joined) => {
+                        rooms.insert(user, joined);
+                    }
+                    None => unknown.push(user),
+                }
             }
         }
-        let rooms = async { self.store.reader().await?.list_joined_room_nids(user).await };
-        rooms.await.unwrap_or_else(|error: StorageError| {
-            // Nothing is lost: those concerned hear of it with whatever comes next.
-            tracing::warn!(%error, "could not find out whom new devices concern");
-            Vec::new()
-        })
+        if unknown.is_empty() {
+            return Some(rooms);
+        }
+        let found = async { self.store.reader().await?.list_joined_room_nids_of(&unknown).await };
+        match found.await {
+            Ok(found) => {
+                for (user, room) in found {
+                    rooms.entry(user).or_default().push(room);
+                }
+                Some(rooms)
+            }
+            Err(error) => {
+                let error: StorageError = error;
+                // Nothing is lost: those concerned hear of it with whatever comes next.
+                tracing::warn!(%error, "could not find out whom a change of devices or presence concerns");
+                None
+            }
+        }
     }
 
     /// Finds out which users each entry concerns, outside the lock.
@@ -276,7 +299,6 @@ impl State {
                     feed.note(None, entry.position);
                 }
             }
-            (LogKind::Presence, _, Some(user)) => self.route_presence(user, entry.position),
             (LogKind::ToDevice | LogKind::UserSignature, _, Some(user)) => self.wake(user, entry.position),
             (LogKind::RoomRecord, Some(room), Some(user)) => {
                 if let Some(feed) = self.feeds.get_mut(&user)
@@ -343,20 +365,13 @@ impl State {
         Some(joined.map(|(room, _)| *room).collect())
     }
 
-    /// Presence concerns those who share a room. A user who is present has a feed here, or at another replica.
-    fn route_presence(&mut self, user: UserNid, position: Position) {
+    /// Presence concerns those who share a room, which are the rooms given; everybody, when it is not known which.
+    fn route_presence(&mut self, user: UserNid, rooms: Option<&[RoomNid]>, position: Position) {
         let mut concerned: HashSet<UserNid> = HashSet::from([user]);
-        match self.feeds.get(&user) {
-            Some(feed) => {
-                for (room, stay) in feed.stays.iter() {
-                    if stay.membership == Membership::Join
-                        && let Some(users) = self.by_room.get(room)
-                    {
-                        concerned.extend(users);
-                    }
-                }
+        match rooms {
+            Some(rooms) => {
+                concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
             }
-            // Which rooms they are in is not known here: let everybody look, who then find nothing or something.
             None => concerned.extend(self.feeds.keys()),
         }
         for user in concerned {
@@ -381,19 +396,23 @@ impl Feed {
 impl LogApplier for Feeds {
     fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
         Box::pin(async move {
+            let rooms = self.rooms_of_changed(entries).await;
             for entry in entries {
                 let member = match &entry.event {
                     Some(event) => self.changed_member(event).await,
                     None => None,
                 };
-                let rooms = match (entry.kind, entry.user) {
-                    (LogKind::DeviceList, Some(user)) => self.joined_rooms(user).await,
-                    _ => Vec::new(),
-                };
                 let mut state = self.state.lock();
                 state.route(entry, member);
-                if let (LogKind::DeviceList, Some(user)) = (entry.kind, entry.user) {
-                    state.route_device_list(user, &rooms, entry.position);
+                if let Some(user) = entry.user {
+                    let rooms = rooms.as_ref().map(|rooms| rooms.get(&user).map_or(&[][..], Vec::as_slice));
+                    match entry.kind {
+                        LogKind::DeviceList => {
+                            state.route_device_list(user, rooms.unwrap_or_default(), entry.position);
+                        }
+                        LogKind::Presence => state.route_presence(user, rooms, entry.position),
+                        _ => {}
+                    }
                 }
                 state.position = entry.position;
             }

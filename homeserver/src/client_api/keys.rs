@@ -9,6 +9,8 @@ mod query;
 mod signatures;
 mod upload;
 
+use std::time::Duration;
+
 use axum::Router;
 use hs_e2ee::LocalDevice;
 use hs_http::{RouteOptions, RouterExt};
@@ -33,6 +35,17 @@ pub(super) fn routes() -> Router<ClientState> {
             device_signing::post,
         )
         .route_like::<spec::upload_signatures::v3::Request, _, _>(LARGE, signatures::post)
+}
+
+/// How long other servers may take when the client does not say.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long at most and at least, whatever the client says.
+const MAX_PATIENCE: Duration = Duration::from_secs(30);
+const MIN_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long other servers may take for a request with this `timeout` in milliseconds.
+fn patience(timeout: Option<u64>) -> Duration {
+    timeout.map_or(PATIENCE, Duration::from_millis).clamp(MIN_PATIENCE, MAX_PATIENCE)
 }
 
 /// The device of a session.

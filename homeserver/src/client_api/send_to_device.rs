@@ -30,6 +30,7 @@ pub(super) async fn put(
 ) -> Result<JsonReply<Value>, ApiError> {
     let request = SendToDevice {
         device: own_device(&session),
+        sender: &session.user_id,
         event_type: &event_type,
         txn_id: &txn_id,
         messages: &body.messages,

@@ -205,6 +205,7 @@ async fn receipts(
             .receipts_between(&rooms, context.request.user, after, context.until)
             .await?;
         for (room, mut rows) in found {
+            rows.retain(|row| !context.ignored.contains(&row.receipt.user_id));
             if let Some(built) = new_rooms.get(&room) {
                 // A large room has more receipts than a client could show: those on the timeline, and the user's own.
                 let shown: HashSet<&OwnedEventId> =
@@ -235,7 +236,7 @@ async fn typing(context: &Context<'_>, rooms: Rooms) -> Result<Option<ByRoom>, S
             && typing.changed <= context.until
             && let Some(id) = room_id(context, room).await?
         {
-            result.rooms.insert(id, typing_event(&typing.user_ids));
+            result.rooms.insert(id, typing_event(&context.ignored.others(&typing.user_ids)));
         }
     }
     Ok((!result.rooms.is_empty()).then_some(result))

@@ -31,7 +31,7 @@ pub(super) async fn section(
         // A client that knows the room is also told when the last one has stopped.
         let is_news = if is_new { !typing.user_ids.is_empty() } else { typing.changed > context.since };
         if is_news && typing.changed <= context.until {
-            batch.events.push(typing_event(&typing.user_ids));
+            batch.events.push(typing_event(&context.ignored.others(&typing.user_ids)));
         }
     }
     if filter::allows_room_data(wanted, "m.receipt") {
@@ -40,10 +40,18 @@ pub(super) async fn section(
             let all = ephemeral
                 .receipts_between(&[room.nid], context.request.user, Position::START, context.until)
                 .await?;
-            batch.events.extend(receipt_events(all.values().flatten().map(|row| &**row)));
+            batch.events.extend(receipt_events(told(context, all.values().flatten())));
         } else if let Some(rows) = receipts.get(&room.nid) {
-            batch.events.extend(receipt_events(rows.iter().map(|row| &**row)));
+            batch.events.extend(receipt_events(told(context, rows.iter())));
         }
     }
     Ok(batch)
+}
+
+/// The receipts of those whom the user does not ignore.
+fn told<'a>(
+    context: &Context<'_>,
+    rows: impl Iterator<Item = &'a Arc<ReceiptRow>>,
+) -> impl Iterator<Item = &'a ReceiptRow> {
+    rows.map(|row| &**row).filter(|row| !context.ignored.contains(&row.receipt.user_id))
 }

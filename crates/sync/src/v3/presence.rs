@@ -44,8 +44,10 @@ pub(super) async fn section(
         rows.extend(by_user(ephemeral.presence_in_rooms(&met.rooms).await?));
         rows.extend(ephemeral.list_presence(&met.users).await?);
     }
-    let mut rows: Vec<PresenceRow> =
-        rows.into_values().filter(|row| filter::allows(wanted, "m.presence", Some(&row.user_id))).collect();
+    let is_told = |row: &PresenceRow| {
+        !context.ignored.contains(&row.user_id) && filter::allows(wanted, "m.presence", Some(&row.user_id))
+    };
+    let mut rows: Vec<PresenceRow> = rows.into_values().filter(is_told).collect();
     rows.sort_unstable_by_key(|row| row.position);
     Ok(Batch { events: rows.iter().map(|row| ephemeral.presence_event(row)).collect() })
 }

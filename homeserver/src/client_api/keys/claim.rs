@@ -10,14 +10,15 @@ use hs_http::{ApiError, JsonBody, JsonReply};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::Deserialize;
 
+use super::patience;
 use crate::client_api::auth::Session;
 
 #[derive(Debug, Deserialize)]
 pub(in crate::client_api) struct Body {
     one_time_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>,
-    /// There is nobody to wait for yet.
-    #[serde(default, rename = "timeout")]
-    _timeout: Option<u64>,
+    /// How long other servers may take, in milliseconds.
+    #[serde(default)]
+    timeout: Option<u64>,
 }
 
 pub(in crate::client_api) async fn post(
@@ -25,5 +26,8 @@ pub(in crate::client_api) async fn post(
     State(e2ee): State<E2ee>,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<JsonReply<ClaimedKeys>, ApiError> {
-    e2ee.claim_keys(&body.one_time_keys).await.map(JsonReply).map_err(ApiError::internal)
+    e2ee.claim_keys(&body.one_time_keys, patience(body.timeout))
+        .await
+        .map(JsonReply)
+        .map_err(ApiError::internal)
 }

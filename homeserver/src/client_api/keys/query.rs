@@ -10,14 +10,15 @@ use hs_http::{ApiError, JsonBody, JsonReply};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde::Deserialize;
 
+use super::patience;
 use crate::client_api::auth::Session;
 
 #[derive(Debug, Deserialize)]
 pub(in crate::client_api) struct Body {
     device_keys: BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>,
-    /// There is nobody to wait for yet.
-    #[serde(default, rename = "timeout")]
-    _timeout: Option<u64>,
+    /// How long other servers may take, in milliseconds.
+    #[serde(default)]
+    timeout: Option<u64>,
 }
 
 pub(in crate::client_api) async fn post(
@@ -25,6 +26,7 @@ pub(in crate::client_api) async fn post(
     State(e2ee): State<E2ee>,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<JsonReply<KeyQuery>, ApiError> {
-    let found = e2ee.query_keys(session.user, &session.user_id, &body.device_keys).await;
+    let found =
+        e2ee.query_keys(session.user, &session.user_id, &body.device_keys, patience(body.timeout)).await;
     found.map(JsonReply).map_err(ApiError::internal)
 }
