@@ -1,5 +1,6 @@
 //! What other servers send.
 
+pub mod edus;
 pub mod fetch;
 pub mod gaps;
 pub mod transaction;

@@ -8,6 +8,7 @@
 //!
 //! Specification: <https://spec.matrix.org/v1.19/server-server-api/>.
 
+pub mod adapters;
 pub mod discovery;
 pub mod history;
 pub mod inbound;

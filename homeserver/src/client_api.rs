@@ -59,7 +59,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use federation::History;
+use federation::{
+    History,
+    adapters::{RemoteProfiles, RemotePublicRooms},
+};
 use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
 use hs_ephemeral::Ephemeral;
@@ -111,6 +114,10 @@ pub(crate) struct ClientState {
     pub(crate) history: History,
     /// What the server says to people.
     pub(crate) server_notices: ServerNotices,
+    /// The profiles of users of other servers.
+    pub(crate) remote_profiles: RemoteProfiles,
+    /// The directories of other servers.
+    pub(crate) remote_public_rooms: RemotePublicRooms,
     /// What this server tells of itself.
     pub(crate) facts: Arc<ServerFacts>,
     /// What it tells of calls.

@@ -6,7 +6,9 @@
 pub(crate) mod auth;
 mod key;
 mod openid;
+mod query;
 mod send;
+mod user;
 mod version;
 
 use std::sync::Arc;
@@ -69,6 +71,7 @@ pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
     let closed = middleware::from_fn_with_state(policy.clone(), closed_layer);
     Router::new()
         .merge(key::routes())
+        .merge(people_routes())
         .route("/_matrix/federation/v1/version", get(version::get))
         .ruma_route_with(
             RouteOptions { max_body_bytes: MAX_TRANSACTION_BYTES, ..RouteOptions::OPAQUE_JSON },
@@ -77,6 +80,16 @@ pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
         .layer(closed)
         // Asked by services of this server's own users, whether or not it talks to other servers.
         .route("/_matrix/federation/v1/openid/userinfo", get(openid::get))
+}
+
+/// What other servers ask of people here.
+fn people_routes() -> Router<FederationState> {
+    Router::new()
+        .ruma_route(query::directory::get)
+        .ruma_route(query::profile::get)
+        .ruma_route(user::devices::get)
+        .ruma_route_with(user::keys::OPTIONS, user::keys::query)
+        .ruma_route_with(user::keys::OPTIONS, user::keys::claim)
 }
 
 /// Refuses everything while federation is switched off.

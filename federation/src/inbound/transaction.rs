@@ -27,7 +27,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::gaps::Gaps;
-use crate::Keyring;
+use crate::{Keyring, inbound::edus::Edus};
 
 /// How many events and EDUs a transaction may have.
 ///
@@ -89,6 +89,7 @@ struct Inner {
     rooms: Rooms,
     keyring: Keyring,
     gaps: Gaps,
+    edus: Edus,
     clock: Arc<dyn Clock>,
     /// One transaction of a server at a time.
     turns: Mutex<HashMap<OwnedServerName, Weak<tokio::sync::Mutex<()>>>>,
@@ -97,14 +98,14 @@ struct Inner {
 
 impl Transactions {
     /// A way in for what other servers send.
-    pub fn new(rooms: Rooms, keyring: Keyring, gaps: Gaps, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(rooms: Rooms, keyring: Keyring, gaps: Gaps, edus: Edus, clock: Arc<dyn Clock>) -> Self {
         describe_counter!(
             "kith_federation_pdus_received_total",
             "Events that other servers sent, by what became of them."
         );
         let answers = Cache::builder().max_capacity(MAX_REMEMBERED).time_to_live(REMEMBER).build();
         let turns = Mutex::default();
-        Self { inner: Arc::new(Inner { rooms, keyring, gaps, clock, turns, answers }) }
+        Self { inner: Arc::new(Inner { rooms, keyring, gaps, edus, clock, turns, answers }) }
     }
 
     /// Takes a transaction. One that was taken before has the same answer.
@@ -118,7 +119,12 @@ impl Transactions {
         // A task of its own: whoever asked may hang up, and what is begun is finished.
         let work = async move {
             let _turn = turn.lock().await;
-            let results = this.take_pdus(&origin, pdus).await?;
+            let told = Edus::read(&origin, &edus);
+            let (results, taken) =
+                tokio::join!(this.take_pdus(&origin, pdus), this.inner.edus.take_lasting(&origin, &told));
+            this.inner.edus.take_passing(&origin, told).await;
+            let results = results?;
+            taken?;
             Ok::<_, TransactionError>(Arc::new(results))
         };
         let answer = self.inner.answers.try_get_with(key, async move {

@@ -11,7 +11,7 @@ use hs_e2ee::E2ee;
 use hs_model::{ids::UserNid, stream::Position};
 use hs_storage::{StorageError, Store, announcements::AnnouncedDevice, missed::DeviceAnnouncement};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::transaction::BuiltEdu;
@@ -137,27 +137,19 @@ impl DeviceUpdates {
         let by_id: HashMap<&str, UserNid> =
             users.iter().filter_map(|user| Some((ids.get(user)?.as_str(), *user))).collect();
         let wanted = users.iter().filter_map(|user| Some((ids.get(user)?.clone(), Vec::new()))).collect();
-        // Nobody looks: what only some may see is left out.
-        let nobody = UserNid(0);
-        let nobody_id = UserId::parse(format!("@-:{}", self.own_name)).expect("the server name is valid");
-        let found = self.e2ee.query_keys(nobody, &nobody_id, &wanted).await?;
-        let mut found = serde_json::to_value(&found).unwrap_or_default();
-        let mut take = |field: &str| match found.get_mut(field).map(Value::take) {
-            Some(Value::Object(users)) => users,
-            _ => Map::new(),
-        };
+        let found = self.e2ee.query_keys_for_server(&wanted).await?;
         let mut keys: HashMap<UserNid, PublicKeys> = HashMap::new();
-        for (user_id, devices) in take("device_keys") {
-            if let (Some(user), Value::Object(devices)) = (by_id.get(&*user_id), devices) {
+        for (user_id, devices) in found.device_keys {
+            if let Some(user) = by_id.get(&*user_id) {
                 keys.entry(*user).or_default().devices.extend(devices);
             }
         }
-        for (user_id, key) in take("master_keys") {
+        for (user_id, key) in found.master_keys {
             if let Some(user) = by_id.get(&*user_id) {
                 keys.entry(*user).or_default().master = Some(key);
             }
         }
-        for (user_id, key) in take("self_signing_keys") {
+        for (user_id, key) in found.self_signing_keys {
             if let Some(user) = by_id.get(&*user_id) {
                 keys.entry(*user).or_default().self_signing = Some(key);
             }

@@ -3,6 +3,7 @@
 //! <https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms>
 
 use axum::extract::State;
+use federation::adapters::{PublicRoomsError, RemotePublicRooms};
 use hs_http::{ApiError, Args, Reply};
 use hs_rooms::{
     RoomActions,
@@ -11,19 +12,35 @@ use hs_rooms::{
 use http::StatusCode;
 use ruma::{
     OwnedMxcUri, ServerName, UInt,
-    api::client::directory::{get_public_rooms, get_public_rooms_filtered},
+    api::{
+        client::directory::{get_public_rooms, get_public_rooms_filtered},
+        federation::directory,
+    },
     directory::{PublicRoomsChunk, PublicRoomsChunkInit},
     room::{JoinRuleKind, RoomType},
 };
 
-use super::auth::Session;
+use super::auth::{OptionalSession, Session};
 
 /// `GET /_matrix/client/v3/publicRooms`
 pub(super) async fn get(
+    OptionalSession(session): OptionalSession,
     State(actions): State<RoomActions>,
+    State(remote): State<RemotePublicRooms>,
     Args(request): Args<get_public_rooms::v3::Request>,
 ) -> Result<Reply<get_public_rooms::v3::Response>, ApiError> {
-    check_server(&actions, request.server.as_deref())?;
+    if let Some(server) = elsewhere(&actions, request.server.as_deref()) {
+        // Whom nobody knows may not send this server about.
+        session.ok_or_else(ApiError::missing_token)?;
+        let mut question = directory::get_public_rooms::v1::Request::new();
+        (question.limit, question.since) = (request.limit, request.since);
+        let answer = remote.list(server, question).await.map_err(remote_error)?;
+        let mut response = get_public_rooms::v3::Response::new(answer.chunk);
+        response.next_batch = answer.next_batch;
+        response.prev_batch = answer.prev_batch;
+        response.total_room_count_estimate = answer.total_room_count_estimate;
+        return Ok(Reply(response));
+    }
     let query = PublicRoomsQuery {
         limit: request.limit.map(limit),
         since: since(request.since.as_deref())?,
@@ -42,9 +59,21 @@ pub(super) async fn get(
 pub(super) async fn post(
     _: Session,
     State(actions): State<RoomActions>,
+    State(remote): State<RemotePublicRooms>,
     Args(request): Args<get_public_rooms_filtered::v3::Request>,
 ) -> Result<Reply<get_public_rooms_filtered::v3::Response>, ApiError> {
-    check_server(&actions, request.server.as_deref())?;
+    if let Some(server) = elsewhere(&actions, request.server.as_deref()) {
+        let mut question = directory::get_public_rooms_filtered::v1::Request::new();
+        (question.limit, question.since) = (request.limit, request.since);
+        (question.filter, question.room_network) = (request.filter, request.room_network);
+        let answer = remote.search(server, question).await.map_err(remote_error)?;
+        let mut response = get_public_rooms_filtered::v3::Response::new();
+        response.chunk = answer.chunk;
+        response.next_batch = answer.next_batch;
+        response.prev_batch = answer.prev_batch;
+        response.total_room_count_estimate = answer.total_room_count_estimate;
+        return Ok(Reply(response));
+    }
     let room_types =
         request.filter.room_types.into_iter().map(|filter| filter.as_str().map(ToOwned::to_owned));
     let room_types: Vec<Option<String>> = room_types.collect();
@@ -63,16 +92,17 @@ pub(super) async fn post(
     Ok(Reply(response))
 }
 
-/// Refuses the directories of other servers, which would have to be asked.
-fn check_server(actions: &RoomActions, server: Option<&ServerName>) -> Result<(), ApiError> {
-    if server.is_none_or(|server| server == actions.rooms().server_name()) {
-        return Ok(());
+/// The other server whose directory is asked for.
+fn elsewhere<'s>(actions: &RoomActions, server: Option<&'s ServerName>) -> Option<&'s ServerName> {
+    server.filter(|server| *server != actions.rooms().server_name())
+}
+
+fn remote_error(error: PublicRoomsError) -> ApiError {
+    let message = error.to_string();
+    match error {
+        PublicRoomsError::Refused(_) => ApiError::forbidden(message),
+        PublicRoomsError::Failed(_) => ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message),
     }
-    Err(ApiError::new(
-        StatusCode::BAD_REQUEST,
-        "M_UNKNOWN",
-        "This server can not read the directories of other servers yet",
-    ))
 }
 
 fn limit(limit: UInt) -> usize {

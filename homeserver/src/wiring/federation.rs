@@ -5,19 +5,21 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use federation::{
     ClientOptions, FederationClient, History, Keyring, RequestVerifier,
+    adapters::{FederatedDirectory, FederatedKeys, RemoteProfiles, RemotePublicRooms},
     discovery::{Dns, Hickory, NoDns},
-    inbound::{fetch::Fetch, gaps::Gaps, transaction::Transactions},
+    inbound::{edus::Edus, fetch::Fetch, gaps::Gaps, transaction::Transactions},
     keyring::KeyringOptions,
     outbound::{Sender, SenderOptions},
 };
 use hs_e2ee::E2ee;
+use hs_ephemeral::Ephemeral;
 use hs_model::clock::Clock;
 use hs_outbound::{Guard, tls_config};
-use hs_rooms::Rooms;
+use hs_rooms::{Rooms, ports::RemoteDirectory};
 use rustls::ClientConfig;
 
 use super::Foundation;
-use crate::config::Config;
+use crate::{config::Config, tasks::Tasks};
 
 /// What talks to other servers.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct FederationServices {
     /// Tells other servers what happens here.
     #[expect(dead_code, reason = "the routes that take events of others into rooms have it forward them")]
     pub(super) sender: Sender,
+    pub(super) profiles: RemoteProfiles,
+    pub(super) public_rooms: RemotePublicRooms,
 }
 
 /// How long to wait before the sender is started again after a failure.
@@ -40,7 +44,7 @@ impl FederationServices {
         foundation: &Foundation,
         clock: Arc<dyn Clock>,
         tls: ClientConfig,
-        (rooms, e2ee): (&Rooms, &E2ee),
+        (rooms, ephemeral, e2ee): (&Rooms, &Ephemeral, &E2ee),
         replica: &str,
     ) -> anyhow::Result<Self> {
         let config = &foundation.config;
@@ -76,8 +80,29 @@ impl FederationServices {
             start_sender(foundation, sender.clone());
             supervise_gaps(foundation, &gaps);
         }
-        let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, clock);
-        Ok(Self { client, keyring, verifier, transactions, history, sender })
+        let edus = Edus::new(rooms.clone(), ephemeral.clone(), e2ee.clone());
+        let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, edus, clock);
+        let profiles = RemoteProfiles::new(client.clone());
+        let public_rooms = RemotePublicRooms::new(client.clone());
+        Ok(Self { client, keyring, verifier, transactions, history, sender, profiles, public_rooms })
+    }
+
+    /// The aliases of other servers.
+    pub(super) fn directory(&self) -> Arc<dyn RemoteDirectory> {
+        Arc::new(FederatedDirectory::new(self.client.clone()))
+    }
+
+    /// Lets users know the keys of users of other servers, unless this one talks to none.
+    pub(super) fn give_keys_to(&self, e2ee: &E2ee, tasks: &Tasks) {
+        if !self.verifier.policy().is_enabled() {
+            return;
+        }
+        e2ee.set_remote_keys(Arc::new(FederatedKeys::new(self.client.clone())));
+        let e2ee = e2ee.clone();
+        tasks.supervise("device lists of other servers", move || {
+            let e2ee = e2ee.clone();
+            async move { e2ee.run_resyncs().await }
+        });
     }
 }
 

@@ -63,6 +63,8 @@ impl Apis {
                 services.actions.clone(),
                 foundation.config.server_notices.clone(),
             ),
+            remote_profiles: services.federation.profiles.clone(),
+            remote_public_rooms: services.federation.public_rooms.clone(),
             facts: Arc::new(facts),
             calls: Arc::new(calls),
         };

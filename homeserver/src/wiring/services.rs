@@ -69,12 +69,15 @@ impl Services {
             foundation.draining.clone(),
         );
         store.tail().register(sync.start());
-        let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())));
+        let tls = federation::tls(&foundation.config)?;
+        let federation =
+            FederationServices::new(foundation, clock, tls.clone(), (&rooms, &ephemeral, &e2ee), &replica)?;
+        let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())))
+            .with_remote_directory(federation.directory());
+        federation.give_keys_to(&e2ee, &foundation.tasks);
         errands::start(&foundation.tasks, store, &actions);
         guests::start(&foundation.tasks, store, &actions);
         let search = search(foundation, &replica);
-        let tls = federation::tls(&foundation.config)?;
-        let federation = FederationServices::new(foundation, clock, tls.clone(), (&rooms, &e2ee), &replica)?;
         super::follow_log(foundation);
         replicas::start(&foundation.tasks, store, replica).await.context("cannot look for other replicas")?;
 

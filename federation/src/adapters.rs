@@ -1,0 +1,11 @@
+//! What the crates below need of other servers.
+
+mod directory;
+mod profiles;
+mod public_rooms;
+mod remote_keys;
+
+pub use directory::FederatedDirectory;
+pub use profiles::{RemoteProfile, RemoteProfileError, RemoteProfiles};
+pub use public_rooms::{PublicRoomsError, RemotePublicRooms};
+pub use remote_keys::FederatedKeys;
