@@ -10,3 +10,5 @@ mod one_time_keys;
 mod replicas;
 mod restart;
 mod to_device;
+
+pub(crate) use ground::Device;

@@ -2,7 +2,11 @@
 
 mod ground;
 
+mod device_lists;
+mod edus;
 mod joins;
 mod keys;
+mod people;
 mod requests;
 mod send;
+mod to_device;

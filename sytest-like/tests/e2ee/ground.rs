@@ -54,7 +54,7 @@ impl Key {
 }
 
 /// The encryption side of a device.
-pub(super) struct Device {
+pub(crate) struct Device {
     pub(super) user: User,
     pub(super) key: Key,
 }
@@ -66,7 +66,7 @@ impl Device {
     }
 
     /// A device that has uploaded its identity keys.
-    pub(super) async fn new(user: &User) -> Self {
+    pub(crate) async fn new(user: &User) -> Self {
         let device = Self::bare(user);
         device.upload(json!({"device_keys": device.keys()})).await.expect_ok();
         device
@@ -77,7 +77,7 @@ impl Device {
     }
 
     /// The identity keys, signed.
-    pub(super) fn keys(&self) -> Value {
+    pub(crate) fn keys(&self) -> Value {
         let mut keys = json!({
             "user_id": self.user.id,
             "device_id": self.user.device_id,
@@ -106,7 +106,7 @@ impl Device {
     }
 
     /// Uploads one-time keys with these ids.
-    pub(super) async fn upload_one_time_keys(&self, ids: impl IntoIterator<Item = String>) -> Response {
+    pub(crate) async fn upload_one_time_keys(&self, ids: impl IntoIterator<Item = String>) -> Response {
         let keys: serde_json::Map<String, Value> = ids
             .into_iter()
             .map(|id| (format!("signed_curve25519:{id}"), self.one_time_key(&id, false)))
