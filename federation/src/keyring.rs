@@ -4,7 +4,9 @@
 
 mod document;
 mod fetch;
+mod keep;
 mod pdus;
+mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,6 +21,7 @@ use hs_room_rules::{
     canonical_json::Object,
     sign::{PublicKeys, SigningKey, verify_json},
 };
+use hs_storage::Store;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
@@ -27,13 +30,15 @@ use self::fetch::Fetching;
 pub use self::{
     document::{DocumentError, KeyDocument, ServerKey},
     pdus::PduError,
+    source::{KeyQuery, KeySource, SourceFuture},
 };
-use crate::FederationClient;
 
 /// Of how many servers the keys are kept in memory.
 const CACHED_SERVERS: u64 = 10_000;
 /// How many servers are asked for their keys at the same time for one caller.
 const MAX_FETCHES: usize = 50;
+/// How soon notaries are asked about a server again.
+const NOTARY_PAUSE: Duration = Duration::from_secs(20);
 
 /// Keys of servers by server name and key id.
 pub(crate) type KeysByServer = HashMap<OwnedServerName, Arc<KnownKeys>>;
@@ -67,14 +72,21 @@ impl KnownKeys {
         wanted.key_ids.iter().all(|id| self.keys.get(id).is_some_and(|key| key.is_retired || is_valid(key)))
     }
 
-    /// Takes over what a newer document says. Keys that it no longer names stay good for as long as they were.
-    fn merge(&mut self, document: &KeyDocument) {
+    /// Takes over what a document says. Keys that it no longer names stay good for as long as they were.
+    ///
+    /// What a server says itself is the newest. What others say that it said may be older than what is known, and then adds
+    /// to it only.
+    fn merge(&mut self, document: &KeyDocument, is_direct: bool) {
         for (key_id, key) in &document.keys {
             match self.keys.get_mut(key_id) {
-                Some(known) if known.public_key == key.public_key && !key.is_retired => {
-                    known.valid_until_ms = known.valid_until_ms.max(key.valid_until_ms);
-                    known.is_retired = false;
+                Some(known) if known.public_key == key.public_key && known.is_retired == key.is_retired => {
+                    known.valid_until_ms = if key.is_retired && is_direct {
+                        key.valid_until_ms
+                    } else {
+                        known.valid_until_ms.max(key.valid_until_ms)
+                    };
                 }
+                Some(_) if !is_direct => {}
                 _ => {
                     self.keys.insert(key_id.clone(), key.clone());
                 }
@@ -113,10 +125,14 @@ pub enum SignedError {
 /// What a keyring is made of.
 #[derive(Clone, Debug)]
 pub struct KeyringOptions {
-    /// The key that this server signs with.
+    /// The name of this server.
+    pub server_name: OwnedServerName,
+    /// The key that it signs with.
     pub signing_key: Arc<SigningKey>,
     /// Keys that it signed with before: id, public key, and until when.
     pub old_keys: Vec<(String, String, i64)>,
+    /// Servers that are asked for the keys of servers that do not answer themselves, in this order.
+    pub notaries: Vec<OwnedServerName>,
 }
 
 /// The public keys of servers. Cloning is cheap.
@@ -126,13 +142,18 @@ pub struct Keyring {
 }
 
 struct Inner {
-    client: FederationClient,
+    server_name: OwnedServerName,
+    notaries: Vec<OwnedServerName>,
+    source: Arc<dyn KeySource>,
+    store: Store,
     clock: Arc<dyn Clock>,
     own: Arc<KnownKeys>,
     known: Cache<OwnedServerName, Arc<KnownKeys>>,
     fetching: Mutex<Fetching>,
     /// Servers that could not be asked, and how often in a row; and those that just were.
     pauses: Cache<OwnedServerName, Pause>,
+    /// Servers about which notaries were asked a moment ago.
+    asked_notaries: Cache<OwnedServerName, ()>,
 }
 
 /// Until when a server is not asked again.
@@ -151,19 +172,29 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// A keyring that asks other servers through `client`.
-    pub fn new(client: FederationClient, clock: Arc<dyn Clock>, options: KeyringOptions) -> Self {
-        let own = own_keys(&options);
+    /// A keyring that keeps keys in `store`, and asks `source` for others.
+    pub fn new(
+        source: Arc<dyn KeySource>,
+        store: Store,
+        clock: Arc<dyn Clock>,
+        options: KeyringOptions,
+    ) -> Self {
+        let own = Arc::new(own_keys(&options));
+        let KeyringOptions { server_name, notaries, .. } = options;
         let inner = Inner {
-            client,
+            notaries: notaries.into_iter().filter(|notary| *notary != server_name).collect(),
+            server_name,
+            source,
+            store,
             clock,
-            own: Arc::new(own),
+            own,
             known: Cache::builder().max_capacity(CACHED_SERVERS).build(),
             fetching: Mutex::default(),
             pauses: Cache::builder()
                 .max_capacity(CACHED_SERVERS)
                 .time_to_live(Duration::from_hours(24))
                 .build(),
+            asked_notaries: Cache::builder().max_capacity(CACHED_SERVERS).time_to_live(NOTARY_PAUSE).build(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -200,31 +231,78 @@ impl Keyring {
         Ok(verify_json(object, server.as_str(), &keys)?)
     }
 
-    /// What is known of the keys of servers, after an attempt to know what is wanted.
+    /// Tries to have the keys of servers that somebody else asks for, from those servers themselves.
+    pub async fn refresh(&self, queries: Vec<KeyQuery>) {
+        let wanted = queries.into_iter().map(|query| {
+            let key_ids = query.key_ids.into_iter().collect();
+            (query.server, Wanted { key_ids, valid_until_ms: query.minimum_valid_until_ms })
+        });
+        self.find_directly(&wanted.collect()).await;
+    }
+
+    /// What is known of the keys of servers, after an attempt to know what is wanted: from memory, from the database, from
+    /// the servers themselves, and from notaries, each asked for what those before lack.
     pub(crate) async fn find(&self, wanted: &WantedKeys) -> KeysByServer {
-        let mut found = KeysByServer::new();
-        let mut missing = Vec::new();
-        for (server, wanted) in wanted {
-            let known = self.in_memory(server);
-            if !known.as_ref().is_some_and(|known| known.satisfies(wanted)) {
-                missing.push((server, wanted));
-            }
-            found.extend(known.map(|known| (server.clone(), known)));
+        let mut search = self.find_directly(wanted).await;
+        let asked = &self.inner.asked_notaries;
+        let missing: Vec<OwnedServerName> =
+            search.missing().into_iter().filter(|server| !asked.contains_key(server)).collect();
+        if missing.is_empty() || self.inner.notaries.is_empty() {
+            return search.found;
         }
-        for servers in missing.chunks(MAX_FETCHES) {
-            let fetched = join_all(servers.iter().map(|(server, _)| self.fetch(server))).await;
-            for ((server, _), known) in servers.iter().zip(fetched) {
-                found.extend(known.map(|known| ((*server).clone(), known)));
+        missing.iter().for_each(|server| asked.insert(server.clone(), ()));
+        for notary in &self.inner.notaries {
+            let missing = search.missing().into_iter().filter(|server| missing.contains(server));
+            let query: WantedKeys =
+                missing.filter_map(|server| Some((server.clone(), wanted.get(&server)?.clone()))).collect();
+            if query.is_empty() {
+                break;
             }
+            search.take(self.ask_notary(notary, &query).await);
         }
-        found
+        search.found
+    }
+
+    async fn find_directly<'a>(&self, wanted: &'a WantedKeys) -> Search<'a> {
+        let mut search = Search { wanted, found: KeysByServer::new() };
+        search.take(wanted.keys().filter_map(|server| Some((server.clone(), self.in_memory(server)?))));
+        let missing = search.missing();
+        if missing.is_empty() {
+            return search;
+        }
+        search.take(self.load(&missing).await);
+        for servers in search.missing().chunks(MAX_FETCHES) {
+            let fetches =
+                servers.iter().map(async |server| Some((server.clone(), self.fetch(server).await?)));
+            search.take(join_all(fetches).await.into_iter().flatten());
+        }
+        search
     }
 
     fn in_memory(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
-        if server == self.inner.client.server_name() {
+        if *server == *self.inner.server_name {
             return Some(self.inner.own.clone());
         }
         self.inner.known.get(server)
+    }
+}
+
+/// What was wanted, and what has been found so far.
+struct Search<'a> {
+    wanted: &'a WantedKeys,
+    found: KeysByServer,
+}
+
+impl Search<'_> {
+    fn take(&mut self, found: impl IntoIterator<Item = (OwnedServerName, Arc<KnownKeys>)>) {
+        self.found.extend(found);
+    }
+
+    fn missing(&self) -> Vec<OwnedServerName> {
+        let is_missing = |(server, wanted): &(&OwnedServerName, &Wanted)| {
+            !self.found.get(*server).is_some_and(|known| known.satisfies(wanted))
+        };
+        self.wanted.iter().filter(is_missing).map(|(server, _)| server.clone()).collect()
     }
 }
 
@@ -253,3 +331,6 @@ fn public_keys(found: &KeysByServer, is_good: impl Fn(&ServerKey) -> bool) -> Pu
     };
     found.iter().map(|(server, known)| (server.to_string(), of_server(known))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,3 +29,6 @@ mod transaction;
 
 pub use sender::{IsAllowed, Sender, SenderOptions};
 pub use transaction::{SendFailure, SendFuture, Transaction, Transport};
+
+#[cfg(test)]
+mod tests;

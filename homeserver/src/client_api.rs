@@ -75,7 +75,7 @@ use hs_sync::Sync;
 use ruma::{RoomVersionId, api::client as spec};
 
 use crate::{
-    config::{Rtc, Turn},
+    config::{Rtc, Turn, WellKnown},
     delayed_events::DelayedEvents,
     server_notices::ServerNotices,
 };
@@ -142,6 +142,8 @@ pub(crate) struct ServerFacts {
     pub(crate) default_room_version: RoomVersionId,
     /// Whom a search for people may find.
     pub(crate) directory_reach: Reach,
+    /// What it announces under `/.well-known`.
+    pub(crate) well_known: WellKnown,
 }
 
 /// All routes of this API. Whoever serves it adds the fallbacks.
@@ -226,6 +228,9 @@ fn finding_routes() -> Router<ClientState> {
 fn discovery_routes() -> Router<ClientState> {
     Router::new()
         .route("/.well-known/matrix/client", get(well_known::get))
+        .route("/.well-known/matrix/server", get(well_known::get_server))
+        .route("/.well-known/matrix/support", get(well_known::get_support))
+        .route("/.well-known/matrix/policy_server", get(well_known::get_policy_server))
         .ruma_route(versions::get)
         .ruma_route(capabilities::get)
 }

@@ -29,6 +29,7 @@ mod server_notices;
 mod signing;
 mod turn;
 mod user_directory;
+mod well_known;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,7 @@ pub use self::{
     signing::{OldKey, Signing},
     turn::Turn,
     user_directory::UserDirectory,
+    well_known::{SupportContact, WellKnown},
 };
 
 /// Everything that can be configured.
@@ -85,6 +87,8 @@ pub struct Config {
     pub rate_limits: RateLimits,
     /// Talking to other servers.
     pub federation: Federation,
+    /// What is announced under /.well-known.
+    pub well_known: WellKnown,
     /// The server through which calls reach people behind firewalls.
     pub turn: Turn,
     /// Calls of many.
@@ -118,6 +122,7 @@ impl Default for Config {
             server_notices: ServerNotices::default(),
             rate_limits: RateLimits::default(),
             federation: Federation::default(),
+            well_known: WellKnown::default(),
             turn: Turn::default(),
             rtc: Rtc::default(),
             delayed_events: DelayedEvents::default(),

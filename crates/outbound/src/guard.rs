@@ -59,8 +59,14 @@ const fn v4([a, b, c, d]: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix)
 }
 
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
+const fn v6(parts: [u16; 8], prefix: u8) -> Ipv6Net {
+    let mut bits = 0;
+    let mut at = 0;
+    while at < parts.len() {
+        bits = (bits << 16) | parts[at] as u128;
+        at += 1;
+    }
+    Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), prefix)
 }
 
 /// A request would have gone into a network that it must keep out of.

@@ -11,11 +11,11 @@ use std::{
 use hs_model::{
     clock::Clock,
     hit_rate::{HitCounts, HitRate},
-    ids::{RoomNid, SlotNid, StateGroupNid, UserNid},
+    ids::{EventNid, RoomNid, SlotNid, StateGroupNid, UserNid},
     membership::Membership,
     records::{EventRecord, Outcome},
 };
-use hs_room_rules::{pdu::Pdu, room_version, sign::SigningKey};
+use hs_room_rules::{pdu::Pdu, room_version, server_acl::ServerAcl, sign::SigningKey};
 use hs_storage::{
     StorageError, Store,
     append::Appender,
@@ -86,6 +86,8 @@ pub(crate) struct Inner {
     /// Which group holds the resolution of others; groups never change.
     pub(crate) resolutions: Cache<Vec<StateGroupNid>, StateGroupNid>,
     pub(crate) people: People,
+    /// The access lists of rooms, read.
+    pub(crate) server_acls: Cache<EventNid, Arc<ServerAcl>>,
     /// Every room in memory, whoever keeps it there: two values for one room would drift apart.
     live: Mutex<HashMap<RoomNid, Weak<Room>>>,
     /// Keeps rooms in memory while they are used now and then.
@@ -117,6 +119,7 @@ impl Rooms {
                 auth_graphs: AuthGraphs::new(store.clone()),
                 resolutions: Cache::new(50_000),
                 people: People::new(),
+                server_acls: Cache::new(1_000),
                 live: Mutex::default(),
                 kept,
                 by_id: Cache::new(100_000),

@@ -54,6 +54,7 @@ pub mod remote_devices;
 pub mod replicas;
 pub mod rooms;
 pub mod search;
+pub mod server_keys;
 pub mod servers;
 pub mod sliding;
 pub mod spaces;

@@ -1,18 +1,23 @@
 //! Asking servers for their keys: one question at a time for each server, and not again too soon.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use ruma::{OwnedServerName, ServerName, api::federation::discovery::get_server_keys::v2 as get_server_keys};
+use hs_room_rules::{
+    canonical_json::{Object, ParseOptions},
+    sign::verify_json,
+};
+use ruma::{OwnedServerName, ServerName};
 
-use super::{KeyDocument, Keyring, KnownKeys, Pause};
-use crate::Limits;
+use super::{
+    KeyDocument, KeyQuery, Keyring, KeyringError, KeysByServer, KnownKeys, Pause, SignedError, WantedKeys,
+};
 
-/// How long a server may take to tell its keys, and how many bytes.
-const LIMITS: Limits = Limits { timeout: Duration::from_secs(12), max_response_bytes: 256 * 1024 };
+/// How many documents of one server a notary's answer may hold: one for each key, in the worst case.
+const MAX_DOCUMENTS_PER_SERVER: usize = 20;
 /// How soon a server that answered is asked again: long enough that requests with made-up key ids do not make us ask
 /// without end, and short enough for one that has just changed its key.
 const PAUSE_MS: i64 = 5_000;
@@ -56,32 +61,90 @@ impl Keyring {
     async fn fetch_now(self, server: OwnedServerName) -> Option<Arc<KnownKeys>> {
         let document = self.ask(&server).await;
         self.note_pause(&server, document.is_some());
-        let known = self.in_memory(&server);
-        let Some(document) = document else { return known };
-        let mut merged = known.map(|known| (*known).clone()).unwrap_or_default();
-        merged.merge(&document);
-        let merged = Arc::new(merged);
-        self.inner.known.insert(server, merged.clone());
-        Some(merged)
+        match document {
+            Some(document) => Some(self.learn(&server, &document, true).await),
+            None => self.in_memory(&server),
+        }
     }
 
     /// Asks the server itself.
     async fn ask(&self, server: &ServerName) -> Option<KeyDocument> {
-        let answer = self.inner.client.send(server, get_server_keys::Request::new(), LIMITS).await;
-        let answer = match answer {
-            Ok(answer) => answer,
+        let json = match self.inner.source.fetch(server).await {
+            Ok(json) => json,
             Err(error) => {
                 tracing::debug!(%server, %error, "cannot fetch the keys of a server");
                 return None;
             }
         };
-        match KeyDocument::read(answer.server_key.json().get(), server, self.inner.clock.now_ms()) {
+        match KeyDocument::read(&json, server, self.inner.clock.now_ms()) {
             Ok(document) => Some(document),
             Err(error) => {
                 tracing::info!(%server, %error, "the keys of a server are not believed");
                 None
             }
         }
+    }
+
+    /// Asks a notary for the keys of others; returns what is known afterwards of those that it told of.
+    pub(super) async fn ask_notary(&self, notary: &ServerName, wanted: &WantedKeys) -> KeysByServer {
+        let now_ms = self.inner.clock.now_ms();
+        let query = wanted.iter().map(|(server, wanted)| KeyQuery {
+            server: server.clone(),
+            key_ids: wanted.key_ids.iter().cloned().collect(),
+            minimum_valid_until_ms: if wanted.valid_until_ms > 0 { wanted.valid_until_ms } else { now_ms },
+        });
+        let documents = match self.inner.source.query(notary, query.collect()).await {
+            Ok(documents) => documents,
+            Err(error) => {
+                tracing::debug!(%notary, %error, "a notary does not answer");
+                return KeysByServer::new();
+            }
+        };
+        let mut found = KeysByServer::new();
+        for json in documents.iter().take(wanted.len() * MAX_DOCUMENTS_PER_SERVER) {
+            match self.learn_from_notary(notary, json, wanted).await {
+                Ok(Some((server, known))) => {
+                    found.insert(server, known);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::info!(%notary, %error, "what a notary says is not believed"),
+            }
+        }
+        found
+    }
+
+    async fn learn_from_notary(
+        &self,
+        notary: &ServerName,
+        json: &str,
+        wanted: &WantedKeys,
+    ) -> Result<Option<(OwnedServerName, Arc<KnownKeys>)>, NotaryError> {
+        let object =
+            Object::parse(json, ParseOptions::STRICT).map_err(|error| NotaryError::Document(error.into()))?;
+        let server = object.get_str("server_name").and_then(|name| name.try_into().ok());
+        let Some(server) = server.filter(|name: &OwnedServerName| wanted.contains_key(name)) else {
+            return Ok(None);
+        };
+        self.verify_notary(notary, &object).await?;
+        let document =
+            KeyDocument::read(json, &server, self.inner.clock.now_ms()).map_err(NotaryError::Document)?;
+        let known = self.learn(&server, &document, false).await;
+        Ok(Some((server, known)))
+    }
+
+    /// Checks the notary's own signature. Its keys come from itself only: notaries do not vouch for each other.
+    async fn verify_notary(&self, notary: &ServerName, object: &Object<'_>) -> Result<(), SignedError> {
+        let now_ms = self.inner.clock.now_ms();
+        let current = |known: &KnownKeys| -> std::collections::BTreeMap<String, String> {
+            let keys = known.keys.iter().filter(|(_, key)| !key.is_retired && key.is_valid_at(now_ms));
+            keys.map(|(id, key)| (id.clone(), key.public_key.clone())).collect()
+        };
+        let known = self.in_memory(notary).map(|known| current(&known));
+        if known.is_some_and(|keys| verify_json(object, notary.as_str(), &keys).is_ok()) {
+            return Ok(());
+        }
+        let known = self.fetch(notary).await.ok_or_else(|| KeyringError::Unreachable(notary.to_owned()))?;
+        Ok(verify_json(object, notary.as_str(), &current(&known))?)
     }
 
     fn note_pause(&self, server: &ServerName, is_known: bool) {
@@ -97,4 +160,13 @@ impl Keyring {
         let until_ms = self.inner.clock.now_ms() + pause_ms;
         self.inner.pauses.insert(server.to_owned(), Pause { until_ms, failures });
     }
+}
+
+/// Why the word of a notary does not count.
+#[derive(Debug, thiserror::Error)]
+enum NotaryError {
+    #[error(transparent)]
+    Document(super::DocumentError),
+    #[error(transparent)]
+    Signed(#[from] SignedError),
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Database, DelayedEvents, Email, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push,
-    RateLimits, Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory,
+    RateLimits, Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory, WellKnown,
     section::{OptionDoc, Section},
 };
 
@@ -31,6 +31,7 @@ pub fn example() -> String {
     write_section::<ServerNotices>(&mut text, "[server_notices]");
     write_section::<RateLimits>(&mut text, "[rate_limits]");
     write_section::<Federation>(&mut text, "[federation]");
+    write_section::<WellKnown>(&mut text, "[well_known]");
     write_section::<Turn>(&mut text, "[turn]");
     write_section::<Rtc>(&mut text, "[rtc]");
     write_section::<DelayedEvents>(&mut text, "[delayed_events]");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use federation::{ServerPattern, ServerPolicy};
 use ipnet::IpNet;
+use ruma::OwnedServerName;
 
 use super::{Invalid, section::section};
 
@@ -25,6 +26,10 @@ section! {
         /// Servers never to talk to, written in the same way.
         #[example = "[\"spam.example.net\"]"]
         pub deny_servers: Vec<String> = Vec::new(),
+        /// Servers to ask for the keys of servers that do not answer, in this order. They are believed: a notary that lies
+        /// can forge the past of servers that are gone.
+        #[example = "[\"matrix.org\"]"]
+        pub trusted_notaries: Vec<OwnedServerName> = Vec::new(),
     }
 }
 

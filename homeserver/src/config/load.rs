@@ -147,6 +147,7 @@ impl Config {
         self.turn.validate().map_err(within("turn"))?;
         self.rtc.validate().map_err(within("rtc"))?;
         self.federation.validate().map_err(within("federation"))?;
+        self.well_known.validate().map_err(within("well_known"))?;
         self.delayed_events.validate().map_err(within("delayed_events"))?;
         self.email.validate().map_err(within("email"))?;
         self.rate_limits.validate().map_err(within("rate_limits"))?;

@@ -61,9 +61,14 @@ impl FederationServices {
             let public_key = key.public_key.trim_end_matches('=').to_owned();
             (key.id.to_string(), public_key, i64::try_from(key.expired_ts).unwrap_or(i64::MAX))
         });
-        let options =
-            KeyringOptions { signing_key: foundation.signing_key.clone(), old_keys: old_keys.collect() };
-        let keyring = Keyring::new(client.clone(), clock.clone(), options);
+        let options = KeyringOptions {
+            server_name: config.server.name.clone(),
+            signing_key: foundation.signing_key.clone(),
+            old_keys: old_keys.collect(),
+            notaries: config.federation.trusted_notaries.clone(),
+        };
+        let keyring =
+            Keyring::new(Arc::new(client.clone()), foundation.store.clone(), clock.clone(), options);
         let is_allowed = policy.clone();
         let options = SenderOptions {
             is_allowed: Arc::new(move |server| is_allowed.allows(server)),

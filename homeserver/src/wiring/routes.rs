@@ -43,6 +43,7 @@ impl Apis {
             } else {
                 Reach::Neighbours
             },
+            well_known: foundation.config.well_known.clone(),
         };
         let calls = CallFacts { turn: foundation.config.turn.clone(), rtc: foundation.config.rtc.clone() };
         let client = ClientState {
