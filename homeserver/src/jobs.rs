@@ -22,6 +22,8 @@ const KEPT_LOG_ENTRIES: i64 = 1_000_000;
 const LEASE: Duration = Duration::from_mins(10);
 /// How long a device may be away before its connections of sliding sync have to begin anew.
 const IDLE_CONNECTIONS: Duration = Duration::from_hours(30 * 24);
+/// How long a message to a device of another server waits for that server.
+const OUTGOING_EDUS: Duration = Duration::from_hours(60 * 24);
 /// How many rooms are read at once.
 const ROOMS_PER_BATCH: i64 = 100;
 
@@ -41,6 +43,7 @@ pub(crate) fn start(tasks: &Tasks, store: &Store, e2ee: &E2ee) {
                 e2ee.delete_unused_lists().await?;
                 delete_idle_connections(&store).await?;
                 delete_expired_sticky_events(&store).await?;
+                delete_undeliverable(&store).await?;
             }
             #[expect(unreachable_code, reason = "tells the type of the loop that never ends")]
             Ok::<(), anyhow::Error>(())
@@ -84,6 +87,17 @@ async fn prune_log(store: &Store) -> Result<()> {
     let deleted = txn.prune_log(KEPT_LOG_ENTRIES).await?;
     txn.commit().await?;
     tracing::info!(deleted, "pruned the log");
+    Ok(())
+}
+
+/// Deletes what waits for servers that have been away for so long that nobody reads it any more.
+async fn delete_undeliverable(store: &Store) -> Result<()> {
+    let before = SystemClock.now_ms() - OUTGOING_EDUS.as_millis() as i64;
+    let mut txn = store.begin().await?;
+    let edus = txn.delete_stale_outgoing_edus(before).await?;
+    let forwarded = txn.delete_settled_forwarded_events().await?;
+    txn.commit().await?;
+    tracing::info!(edus, forwarded, "cleared what waits for other servers");
     Ok(())
 }
 

@@ -168,4 +168,16 @@ impl Txn {
         .await?;
         Ok(())
     }
+
+    /// Forgets which events were forwarded, where no server lacks them any more. Returns how many that were.
+    pub async fn delete_settled_forwarded_events(&mut self) -> Result<u64> {
+        let done = sqlx::query!(
+            "DELETE FROM forwarded_events
+             WHERE position <= (SELECT position FROM federation_sender)
+               AND position <= COALESCE((SELECT MIN(pending_since) FROM destinations), position)"
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(done.rows_affected())
+    }
 }

@@ -262,3 +262,6 @@ fn signing_keys_edu(position: i64, user_id: &UserId, keys: &PublicKeys) -> Built
     }
     BuiltEdu::new(position, "m.signing_key_update", &content.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -309,3 +309,6 @@ fn presence_edu(rows: &[Arc<PresenceRow>], now_ms: i64) -> BuiltEdu {
     let mark = rows.iter().map(|row| row.position.0).max().unwrap_or_default();
     BuiltEdu::new(mark, "m.presence", &json(&Content { push: push.collect() }))
 }
+
+#[cfg(test)]
+mod tests;

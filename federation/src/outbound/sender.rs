@@ -3,10 +3,7 @@
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use hs_e2ee::E2ee;
-use hs_model::{
-    clock::Clock,
-    ids::{EventNid, RoomNid},
-};
+use hs_model::clock::Clock;
 use hs_rooms::Rooms;
 use hs_storage::{StorageError, Store, tail::LogApplier};
 use metrics::counter;
@@ -155,14 +152,6 @@ impl Sender {
         if heard.len() < MAX_HEARD && heard.insert(server.to_owned()) {
             self.inner.wake.notify_one();
         }
-    }
-
-    /// Has an event that another server made sent on to the servers of the room, except for that one: after `send_join` and
-    /// the like. It is not lost when this process dies.
-    pub async fn forward(&self, room: RoomNid, event: EventNid) -> Result<(), StorageError> {
-        let mut txn = self.inner.store.begin().await?;
-        txn.forward_event(room, event).await?;
-        txn.commit().await
     }
 
     /// Sends while this replica holds the lease, and waits for it otherwise, until `stop` is cancelled.

@@ -1,0 +1,6 @@
+//! The sender, with a scripted transport and a real database.
+
+mod catching_up;
+mod live;
+mod replicas;
+mod scene;
