@@ -2,15 +2,24 @@
 //!
 //! <https://github.com/matrix-org/matrix-spec-proposals/pull/3814>
 
+use std::collections::BTreeMap;
+
 use hs_model::{
     ids::UserNid,
     stream::{Position, StreamToken},
 };
-use hs_storage::{StorageError, dehydrated_devices::DehydratedDeviceRow, devices::DeviceLogin, log::LogKind};
+use hs_room_rules::canonical_json::Value;
+use hs_storage::{
+    StorageError,
+    cross_signing::{CrossSigningKeyRow, KeyUsage},
+    dehydrated_devices::DehydratedDeviceRow,
+    devices::DeviceLogin,
+    log::LogKind,
+};
 use ruma::{DeviceId, UserId};
 use serde_json::value::RawValue;
 
-use crate::{E2ee, KeyOwner, KeysUpload, LocalDevice, UploadKeysError, device_keys::store_keys};
+use crate::{E2ee, KeyOwner, KeysUpload, LocalDevice, UploadKeysError, device_keys::store_keys, signed};
 
 /// How many messages are in a response at most.
 const BATCH: usize = 100;
@@ -53,6 +62,33 @@ pub enum DehydratedDeviceError {
     Storage(#[from] StorageError),
 }
 
+/// What makes others encrypt for a dehydrated device, beside what all device keys must have.
+fn check_device_keys(
+    user_id: &UserId,
+    device_id: &DeviceId,
+    json: &str,
+    self_signing: Option<&CrossSigningKeyRow>,
+) -> Result<(), DehydratedDeviceError> {
+    let malformed = DehydratedDeviceError::Malformed;
+    let keys = signed::read_object(json).ok_or(malformed("device_keys: not an object that can be signed"))?;
+    if keys.get("dehydrated").and_then(Value::as_bool) != Some(true) {
+        return Err(malformed("device_keys: dehydrated must be true"));
+    }
+    let identity = keys.get_object("keys").and_then(|keys| keys.get_str(&format!("curve25519:{device_id}")));
+    if identity != Some(device_id.as_str()) {
+        return Err(malformed("device_id must be the curve25519 key of the device"));
+    }
+    let is_cross_signed = self_signing.is_some_and(|key| {
+        let key_id = format!("ed25519:{}", key.public_key);
+        signed::is_signed(&keys, user_id.as_str(), &key_id, &key.public_key)
+    });
+    if !is_cross_signed {
+        let message = "device_keys: not signed by your self-signing key, or the signature is wrong";
+        return Err(UploadKeysError::InvalidSignature(message.to_owned()).into());
+    }
+    Ok(())
+}
+
 /// Messages for a dehydrated device.
 #[derive(Debug)]
 pub struct DehydratedEvents {
@@ -79,11 +115,17 @@ impl E2ee {
         if new.display_name.is_some_and(|name| name.len() > MAX_NAME_BYTES) {
             return Err(DehydratedDeviceError::Malformed("initial_device_display_name: too long"));
         }
-        if new.keys.device_keys.is_none() {
+        let Some(device_keys) = new.keys.device_keys.as_deref() else {
             return Err(DehydratedDeviceError::Malformed("device_keys: missing"));
+        };
+        if new.keys.fallback_keys.as_ref().is_none_or(BTreeMap::is_empty) {
+            return Err(DehydratedDeviceError::Malformed("fallback_keys: missing"));
         }
         let mut txn = self.inner.store.begin().await?;
         txn.lock_account(user).await?;
+        let own_keys = txn.list_own_cross_signing_keys(user).await?;
+        let self_signing = own_keys.iter().find(|key| key.usage == KeyUsage::SelfSigning);
+        check_device_keys(user_id, new.device_id, device_keys.get(), self_signing)?;
         if let Some(old) = txn.find_dehydrated_device(user).await? {
             txn.delete_devices(user, &[old.device_id]).await?;
         }
