@@ -8,12 +8,16 @@ mod accounts;
 mod fanout;
 mod growth;
 mod history;
+mod keys;
 mod memory;
 mod mixed;
+mod push;
 mod rooms;
+mod search;
 mod send;
 mod sliding;
 mod sync;
+mod to_device;
 
 /// What can be asked for with `--scenario`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -32,12 +36,20 @@ pub(crate) enum Scenario {
     InitialSync,
     /// Sliding sync of a user in many rooms: the first response, and what follows.
     Sliding,
+    /// Keys of devices uploaded, claimed and asked for.
+    Keys,
+    /// Messages to many devices, and their delivery.
+    ToDevice,
+    /// Messages searched.
+    Search,
     /// A room's history read backwards.
     Pagination,
     /// Many users joining one room.
     Join,
     /// Messages sent in rooms of growing size.
     SendSizes,
+    /// Messages in the biggest room, where members have push rules of their own.
+    Push,
     /// Database growth per state change in the biggest room.
     Growth,
     /// A mixture of what clients do.
@@ -63,10 +75,14 @@ pub(crate) const GROUPS: [Group; 3] = [
             Scenario::Fanout,
             Scenario::InitialSync,
             Scenario::Sliding,
+            Scenario::Keys,
+            Scenario::ToDevice,
+            Scenario::Search,
             Scenario::Pagination,
             Scenario::Mixed,
             Scenario::Join,
             Scenario::SendSizes,
+            Scenario::Push,
             Scenario::Growth,
         ],
     },
@@ -82,9 +98,13 @@ impl Scenario {
             Self::Fanout => fanout::run(world).await,
             Self::InitialSync => sync::initial(world).await,
             Self::Sliding => sliding::run(world).await,
+            Self::Keys => keys::run(world).await,
+            Self::ToDevice => to_device::run(world).await,
+            Self::Search => search::run(world).await,
             Self::Pagination => history::paginate(world).await,
             Self::Join => rooms::join(world).await,
             Self::SendSizes => send::sizes(world).await,
+            Self::Push => push::run(world).await,
             Self::Growth => growth::run(world).await,
             Self::Mixed => mixed::run(world).await,
         }

@@ -56,6 +56,12 @@ impl Session {
         reply.ok()
     }
 
+    /// The id of the device that the session is of.
+    pub(crate) async fn device_id(&mut self) -> Result<String> {
+        let reply = self.call("GET", format_args!("/account/whoami"), b"").await?;
+        Ok(string_field(reply.body, "device_id").context("no device_id")?.to_owned())
+    }
+
     /// Makes a room that anyone may join.
     pub(crate) async fn create_public_room(&mut self, name: &str) -> Result<String> {
         let body = format!(r#"{{"preset":"public_chat","name":"{name}"}}"#);
