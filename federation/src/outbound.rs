@@ -22,11 +22,13 @@ mod device_updates;
 mod edus;
 mod feed;
 mod follower;
+mod policy_servers;
 mod response;
 mod sender;
 mod serving;
 mod transaction;
 
+pub use policy_servers::FederatedPolicyServers;
 pub use sender::{IsAllowed, Sender, SenderOptions};
 pub use transaction::{SendFailure, SendFuture, Transaction, Transport};
 

@@ -7,6 +7,7 @@ mod edus;
 mod joins;
 mod keys;
 mod people;
+mod policy;
 mod requests;
 mod send;
 mod to_device;

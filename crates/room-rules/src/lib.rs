@@ -14,6 +14,7 @@ pub mod client_content;
 pub mod event_id;
 pub mod hash;
 pub mod pdu;
+pub mod policy;
 pub mod power_levels;
 pub mod redact;
 pub mod room_version;

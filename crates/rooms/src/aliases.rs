@@ -252,7 +252,7 @@ impl RoomActions {
         let intent = Intent::state("m.room.canonical_alias", "", Value::Object(content).to_string());
         match self.rooms.write_one(room, WriteRequest::one(user.clone(), intent)).await {
             // The alias is gone, whether the user may say so in the room or not.
-            Ok(_) | Err(WriteError::Forbidden(_)) => Ok(()),
+            Ok(_) | Err(WriteError::Forbidden(_) | WriteError::Policy(_)) => Ok(()),
             Err(error) => {
                 tracing::warn!(%error, room_id = %room.room_id, "could not take a deleted alias out of the canonical alias");
                 Ok(())

@@ -3,6 +3,7 @@
 mod checks;
 mod forks;
 mod notice;
+mod policy;
 mod receive;
 
 use std::{
@@ -23,6 +24,7 @@ use hs_room_rules::{
     client_content,
     event_id::reference_hash,
     pdu::Pdu,
+    policy::POLICY,
     room_version::RoomVersionRulesExt as _,
 };
 use hs_storage::{
@@ -327,6 +329,7 @@ impl<'a> Batch<'a> {
         if let Some(relation) = &relation {
             self.check_relation(&pdu, sender.nid, relation).await?;
         }
+        let pdu = self.approved(pdu).await?;
         self.push(sender, pdu, Links { redacts, relation, transaction }).await
     }
 
@@ -534,6 +537,7 @@ fn slots_of_pdu(room: &Room, pdu: &Pdu) -> Vec<Slot> {
     let mut slots: Vec<Slot> =
         keys.into_iter().map(|(event_type, key)| (event_type.to_owned(), key.into_owned())).collect();
     slots.push(("m.room.create".to_owned(), String::new()));
+    slots.push((POLICY.to_owned(), String::new()));
     slots.push(("m.room.power_levels".to_owned(), String::new()));
     if let Some(state_key) = pdu.state_key() {
         slots.push((pdu.type_str().to_owned(), state_key.to_owned()));
@@ -549,6 +553,7 @@ fn needed_slots(room: &Room, sender: &Sender, intent: &Intent) -> Result<Vec<Slo
     let mut slots: Vec<Slot> =
         keys.into_iter().map(|(event_type, key)| (event_type.to_owned(), key.into_owned())).collect();
     slots.push(("m.room.create".to_owned(), String::new()));
+    slots.push((POLICY.to_owned(), String::new()));
     if let Some(state_key) = state_key {
         slots.push((intent.event_type.clone(), state_key.to_owned()));
     }

@@ -4,7 +4,7 @@ use std::{fmt::Debug, future::Future, pin::Pin};
 
 use hs_model::ids::UserNid;
 use hs_storage::StorageError;
-use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId};
 
 /// How a user wants to be shown in rooms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,4 +52,13 @@ pub type AliasFuture<'a> =
 pub trait RemoteDirectory: Send + Sync + Debug {
     /// Where an alias of another server leads; `None` when that server says that there is no such alias.
     fn resolve<'a>(&'a self, alias: &'a RoomAliasId) -> AliasFuture<'a>;
+}
+
+/// The answer of [`PolicyServers`].
+pub type SignatureFuture<'a> = Pin<Box<dyn Future<Output = Result<String, RemoteError>> + Send + 'a>>;
+
+/// Asks the policy servers that rooms have chosen.
+pub trait PolicyServers: Send + Sync + Debug {
+    /// A server's signature of an event that it lets pass. `pdu` is the event's JSON.
+    fn sign<'a>(&'a self, server: &'a ServerName, pdu: &'a str) -> SignatureFuture<'a>;
 }

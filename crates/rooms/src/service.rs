@@ -36,6 +36,7 @@ use crate::{
     loading,
     pdus::Pdus,
     people::People,
+    ports::PolicyServers,
     room::{Correction, Room},
 };
 
@@ -52,6 +53,8 @@ pub struct RoomsOptions {
     pub cache_idle: Duration,
     /// Decides whom events notify; nobody when it is missing.
     pub notifier: Option<Arc<dyn Notifier>>,
+    /// Asks policy servers; when it is missing, they are as good as out of reach.
+    pub policy_servers: Option<Arc<dyn PolicyServers>>,
 }
 
 impl RoomsOptions {
@@ -63,6 +66,7 @@ impl RoomsOptions {
             cached_rooms: 4096,
             cache_idle: Duration::from_mins(30),
             notifier: None,
+            policy_servers: None,
         }
     }
 }

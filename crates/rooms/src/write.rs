@@ -24,6 +24,7 @@ use crate::{
     Room, Rooms, WriteRequest,
     build::{Batch, Built, Request},
     loading,
+    ports::RemoteError,
     receive::{Incoming, PduOutcome},
     room::{Extremity, Head},
 };
@@ -84,6 +85,9 @@ pub enum WriteError {
     /// Too many requests wait for this room.
     #[error("too much is happening in this room")]
     Busy,
+    /// The room's policy server does not let it pass, or does not answer.
+    #[error("{0}")]
+    Policy(RemoteError),
     /// An alias that was to be made belongs to another room.
     #[error("the alias is taken")]
     AliasTaken,

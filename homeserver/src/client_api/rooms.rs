@@ -36,7 +36,8 @@ use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_model::membership::Membership;
 use hs_room_rules::{build::BuildError, client_content::ContentError};
 use hs_rooms::{
-    Room, Rooms, Sender, WriteError, actions::UnknownRoom, membership::MembershipError, send::SendError,
+    Room, Rooms, Sender, WriteError, actions::UnknownRoom, membership::MembershipError, ports::RemoteError,
+    send::SendError,
 };
 use http::StatusCode;
 use ruma::{
@@ -128,6 +129,14 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
         }
         WriteError::NestedThread => ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message),
         WriteError::UnknownRedactionTarget => ApiError::not_found(message),
+        WriteError::Policy(RemoteError::Refused(why)) => {
+            ApiError::new(StatusCode::BAD_REQUEST, "M_FORBIDDEN", why)
+        }
+        WriteError::Policy(RemoteError::Unreachable(_)) => ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "M_UNKNOWN",
+            "The room's policy server cannot be asked",
+        ),
         WriteError::Busy => ApiError::limit_exceeded(std::time::Duration::from_secs(1)),
         WriteError::AliasTaken => ApiError::new(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", message),
         WriteError::Build(BuildError::Misuse(_)) | WriteError::Storage(_) => ApiError::internal(error),

@@ -43,20 +43,12 @@ impl FederationServices {
     pub(super) fn new(
         foundation: &Foundation,
         clock: Arc<dyn Clock>,
-        tls: ClientConfig,
+        client: FederationClient,
         (rooms, ephemeral, e2ee): (&Rooms, &Ephemeral, &E2ee),
         replica: &str,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let config = &foundation.config;
         let policy = config.federation.policy();
-        let options = ClientOptions {
-            server_name: config.server.name.clone(),
-            signing_key: foundation.signing_key.clone(),
-            policy: policy.clone(),
-            guard: Guard::new(config.federation.allowed_private_ranges.iter().copied()),
-            tls,
-        };
-        let client = FederationClient::new(options, dns())?;
         let old_keys = config.signing.old_keys.iter().map(|key| {
             let public_key = key.public_key.trim_end_matches('=').to_owned();
             (key.id.to_string(), public_key, i64::try_from(key.expired_ts).unwrap_or(i64::MAX))
@@ -89,7 +81,7 @@ impl FederationServices {
         let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, edus, clock);
         let profiles = RemoteProfiles::new(client.clone());
         let public_rooms = RemotePublicRooms::new(client.clone());
-        Ok(Self { client, keyring, verifier, transactions, history, sender, profiles, public_rooms })
+        Self { client, keyring, verifier, transactions, history, sender, profiles, public_rooms }
     }
 
     /// The aliases of other servers.
@@ -133,6 +125,19 @@ fn start_sender(foundation: &Foundation, sender: Sender) {
             }
         }
     });
+}
+
+/// The client by which other servers are asked.
+pub(super) fn client(foundation: &Foundation, tls: ClientConfig) -> anyhow::Result<FederationClient> {
+    let config = &foundation.config;
+    let options = ClientOptions {
+        server_name: config.server.name.clone(),
+        signing_key: foundation.signing_key.clone(),
+        policy: config.federation.policy(),
+        guard: Guard::new(config.federation.allowed_private_ranges.iter().copied()),
+        tls,
+    };
+    Ok(FederationClient::new(options, dns())?)
 }
 
 /// Whose certificates are believed.

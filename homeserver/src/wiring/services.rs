@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc};
 
+use ::federation::{FederationClient, outbound::FederatedPolicyServers};
 use anyhow::Context as _;
 use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
@@ -50,7 +51,9 @@ impl Services {
 
         let accounts = Arc::new(accounts::open(&foundation.config, store.clone())?);
         let push = push(foundation, clock.clone());
-        let rooms = rooms(foundation, clock.clone(), &push);
+        let tls = federation::tls(&foundation.config)?;
+        let client = federation::client(foundation, tls.clone())?;
+        let rooms = rooms(foundation, clock.clone(), &push, &client);
         store.tail().register(Arc::new(rooms.clone()));
         store.tail().register(Arc::new(push.clone()));
         // Names this process among the replicas.
@@ -69,9 +72,8 @@ impl Services {
             foundation.draining.clone(),
         );
         store.tail().register(sync.start());
-        let tls = federation::tls(&foundation.config)?;
         let federation =
-            FederationServices::new(foundation, clock, tls.clone(), (&rooms, &ephemeral, &e2ee), &replica)?;
+            FederationServices::new(foundation, clock, client, (&rooms, &ephemeral, &e2ee), &replica);
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())))
             .with_remote_directory(federation.directory());
         federation.give_keys_to(&e2ee, &foundation.tasks);
@@ -143,13 +145,14 @@ fn push(foundation: &Foundation, clock: Arc<dyn Clock>) -> Push {
     Push::new(foundation.store.clone(), clock, options)
 }
 
-fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>, push: &Push) -> Rooms {
+fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>, push: &Push, client: &FederationClient) -> Rooms {
     let (appender, worker) = appender(foundation.store.clone());
     foundation.tasks.spawn("event writer", worker.run(foundation.tasks.stop_token()));
     let config = &foundation.config;
     let options = RoomsOptions {
         default_version: config.rooms.default_version.clone(),
         notifier: Some(Arc::new(push.clone())),
+        policy_servers: Some(Arc::new(FederatedPolicyServers(client.clone()))),
         ..RoomsOptions::new(config.server.name.clone())
     };
     Rooms::new(foundation.store.clone(), appender, clock, foundation.signing_key.clone(), options)

@@ -6,6 +6,7 @@ mod build;
 mod canonical_json;
 mod client_content;
 mod pdu;
+mod policy;
 mod power_levels;
 mod redact;
 mod room;

@@ -72,8 +72,14 @@ impl Batch<'_> {
             Before::Group(group) => group,
             Before::Unknown(outcome) => return Ok(outcome),
         };
-        let outcome = self.judge(pdu, before).await?;
-        self.push_received(incoming, known.map(|node| node.nid), before, &outcome).await?;
+        let (mut outcome, mut incoming) = (self.judge(pdu, before).await?, incoming.clone());
+        if outcome == PduOutcome::Accepted {
+            match self.approved_incoming(pdu).await {
+                Ok(approved) => incoming.pdu = approved,
+                Err(why) => outcome = PduOutcome::SoftFailed(why),
+            }
+        }
+        self.push_received(&incoming, known.map(|node| node.nid), before, &outcome).await?;
         Ok(outcome)
     }
 

@@ -49,7 +49,7 @@ impl RoomActions {
         let Some(room): Option<Arc<Room>> = self.rooms.find_by_nid(room).await? else { return Ok(()) };
         match self.rooms.write_one(&room, WriteRequest::one(user.clone(), intent.clone())).await {
             // Who is refused was removed meanwhile.
-            Ok(_) | Err(WriteError::Forbidden(_)) => Ok(()),
+            Ok(_) | Err(WriteError::Forbidden(_) | WriteError::Policy(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -1,0 +1,127 @@
+//! Policy servers: the scripted server checks the events of a room of the server under test.
+
+use super::ground::Shared;
+use sytest_like::fake::{Event, Key, Reply, Version};
+use sytest_like::{Response, json, path, unique};
+
+const KEY_ID: &str = "ed25519:policy_server";
+const SIGN: &str = "policy/v1/sign";
+
+fn policy_key() -> Key {
+    Key::from_seed(KEY_ID, "policy")
+}
+
+/// Has the scripted server sign what it is asked to, unless the body of the event says "spam".
+fn checks(shared: &Shared, version: &'static str) {
+    let name = shared.fake.name().to_owned();
+    shared.fake.answer(SIGN, move |received| {
+        if received.body["content"]["body"] == "spam" {
+            let body = json!({"errcode": "M_FORBIDDEN", "error": "This smells of spam"});
+            return Some(Reply::status(400, body));
+        }
+        let mut event = received.body.clone();
+        policy_key().add_event_signature(&mut event, &name, Version::parse(version));
+        let signature = event["signatures"][&name][KEY_ID].clone();
+        Some(Reply::json(json!({name.clone(): {KEY_ID: signature}})))
+    });
+}
+
+/// Makes the scripted server the policy server of the room.
+async fn choose(shared: &Shared) {
+    let content = json!({"via": shared.fake.name(), "public_keys": {"ed25519": policy_key().public()}});
+    shared.set_and_hear("m.room.policy", content).await;
+}
+
+async fn say(shared: &Shared, body: &str) -> Response {
+    let path = path!("/v3/rooms/{}/send/m.room.message/{}", shared.room_id(), unique("txn"));
+    shared.alice.put(&path, json!({"msgtype": "m.text", "body": body})).await
+}
+
+/// The policy server signs what is sent, and what it refuses is not sent; the client is told why.
+/// spec: server-server-api/#policy-servers
+/// covers: POST /_matrix/policy/v1/sign
+/// covers: PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn events_are_signed_or_not_sent() {
+    let shared = Shared::start().await;
+    checks(&shared, "12");
+    choose(&shared).await;
+    assert!(shared.fake.received(SIGN).is_empty(), "choosing a policy server needs no signature");
+    let sent = say(&shared, "hello").await.expect_ok().str("event_id").to_owned();
+    let pdu = shared.fake.wait_for_pdu("hello", |pdu| pdu["content"]["body"] == "hello").await;
+    assert!(pdu["signatures"][shared.fake.name()][KEY_ID].is_string(), "{pdu}");
+    assert!(pdu["signatures"][shared.server.name()].is_object(), "{pdu}");
+    let refused = say(&shared, "spam").await.expect_err(400, "M_FORBIDDEN");
+    assert_eq!(refused.str("error"), "This smells of spam");
+    let messages =
+        shared.alice.get(&path!("/v3/rooms/{}/messages", shared.room_id())).query("dir", "b").await;
+    let messages = messages.expect_ok();
+    assert_eq!(messages.array("chunk")[0]["event_id"], sent.as_str(), "{messages}");
+    // State and memberships are checked as well.
+    shared.alice.set_state(shared.room_id(), "m.room.topic", "", json!({"topic": "x"})).await;
+    let asked: Vec<_> =
+        shared.fake.received(SIGN).iter().map(|received| received.body["type"].clone()).collect();
+    assert_eq!(asked, ["m.room.message", "m.room.message", "m.room.topic"]);
+}
+
+/// Without an answer nothing is sent, until the room does without its policy server.
+/// spec: server-server-api/#policy-servers
+/// covers: POST /_matrix/policy/v1/sign
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn room_does_without_a_policy_server_that_fails() {
+    let shared = Shared::start().await;
+    let name = shared.fake.name().to_owned();
+    shared.fake.always(SIGN, Reply::json(json!({name: {KEY_ID: "bm90aGluZw"}})));
+    choose(&shared).await;
+    say(&shared, "hello").await.expect_status(503);
+    shared.alice.set_state(shared.room_id(), "m.room.policy", "", json!({})).await;
+    say(&shared, "hello").await.expect_ok();
+}
+
+/// What comes from elsewhere without a signature is shown only when the policy server signs it after all.
+/// spec: server-server-api/#validating-policy-server-signatures
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+/// covers: POST /_matrix/policy/v1/sign
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn unsigned_events_from_elsewhere_are_asked_about() {
+    let shared = Shared::start().await;
+    checks(&shared, "12");
+    choose(&shared).await;
+    let spam = shared.room.message(&shared.bob, "spam").build();
+    shared.fake.send_pdus(shared.server.name(), &[&spam]).await;
+    let good = shared.room.say(&shared.bob, "good").await;
+    let heard = shared.alice_hears(&good.id).await;
+    assert!(heard.iter().all(|event| event["event_id"] != spam.id.as_str()), "{heard:?}");
+    shared.alice.get_event(shared.room_id(), &spam.id).await.expect_err(404, "M_NOT_FOUND");
+    // What is signed already is not asked about.
+    shared.fake.forget();
+    let version = shared.room.version();
+    let mut json = shared.room.message(&shared.bob, "signed").build().json;
+    policy_key().add_event_signature(&mut json, shared.fake.name(), version);
+    let signed = Event::new(json, version);
+    shared.room.add(&signed);
+    shared.room.send(&signed).await;
+    shared.alice_hears(&signed.id).await;
+    assert!(shared.fake.received(SIGN).is_empty());
+}
+
+/// A policy server counts only as long as one of its users is in the room.
+/// spec: server-server-api/#determining-if-a-policy-server-is-enabled-in-a-room
+/// covers: POST /_matrix/policy/v1/sign
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn policy_server_outside_the_room_does_not_count() {
+    let shared = Shared::start().await;
+    checks(&shared, "12");
+    let other = json!({"via": "elsewhere.example", "public_keys": {"ed25519": policy_key().public()}});
+    shared.set_and_hear("m.room.policy", other).await;
+    say(&shared, "spam").await.expect_ok();
+    choose(&shared).await;
+    say(&shared, "spam").await.expect_err(400, "M_FORBIDDEN");
+    shared.alice.membership(shared.room_id(), "kick", &shared.bob).await.expect_ok();
+    say(&shared, "spam").await.expect_ok();
+    assert_eq!(shared.fake.received(SIGN).len(), 2);
+}
