@@ -160,7 +160,9 @@ pub(crate) async fn build(
 ) -> Result<Answer, StorageError> {
     let connection = &connection.0;
     let user_facts = inner.user_facts.get(&inner.store, request.user, &snapshot).await?;
-    let departures = inner.user_facts.departures(&inner.store, request.user, &snapshot.stays).await?;
+    let ignored = inner.rooms.ignored_by(request.user).await?;
+    let stays = without_hidden_invites(inner, snapshot.stays, &ignored).await?;
+    let departures = inner.user_facts.departures(&inner.store, request.user, &stays).await?;
     let context = Context {
         inner,
         request,
@@ -168,13 +170,13 @@ pub(crate) async fn build(
         connection_key: connection_key(request),
         since: connection.since.unwrap_or(Position::START),
         until: snapshot.position,
-        stays: snapshot.stays,
+        stays,
         changed_rooms: snapshot.changed_rooms.map(|rooms| rooms.into_iter().collect()),
         has_account_data: snapshot.has_account_data,
         has_threads: snapshot.has_threads,
         user_facts,
         departures,
-        ignored: inner.rooms.ignored_by(request.user).await?,
+        ignored,
     };
     let listed = context.stays.iter().filter(|(nid, stay)| {
         connection.state.rooms.contains_key(nid) || lists::is_listed(&context, **nid, stay)
@@ -208,6 +210,29 @@ pub(crate) async fn build(
         answer.state = None;
     }
     Ok(answer)
+}
+
+/// Invites from people whom the user ignores are as good as none, and are not counted either.
+async fn without_hidden_invites(
+    inner: &Inner,
+    mut stays: Arc<HashMap<RoomNid, Stay>>,
+    ignored: &IgnoredUsers,
+) -> Result<Arc<HashMap<RoomNid, Stay>>, StorageError> {
+    if ignored.is_empty() {
+        return Ok(stays);
+    }
+    let invites = stays.values().filter(|stay| stay.membership == Membership::Invite);
+    let invites: Vec<_> = invites.map(|stay| stay.event).collect();
+    let events = inner.store.list_events(&invites).await?;
+    let hidden: Vec<RoomNid> =
+        events.iter().filter(|event| ignored.contains(&event.sender)).map(|event| event.room).collect();
+    if !hidden.is_empty() {
+        let visible = Arc::make_mut(&mut stays);
+        for room in hidden {
+            visible.remove(&room);
+        }
+    }
+    Ok(stays)
 }
 
 /// Tells what is unread in the rooms of a response; the merged dialect leaves that to the clients.

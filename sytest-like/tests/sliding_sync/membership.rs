@@ -158,3 +158,24 @@ async fn coming_back_begins_anew() {
     let entry = slider.until_room(&id).await;
     assert_eq!((&entry["initial"], &entry["name"]), (&json!(true), &json!("Again")), "{entry}");
 }
+
+/// Invites from people whom one ignores are neither told nor counted.
+/// spec: client-server-api/#ignoring-users
+/// not on synapse: it counts them
+#[tokio::test]
+async fn invites_of_ignored_people_are_not_counted() {
+    let server = Server::shared().await;
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let carol = server.register("carol").await;
+    let ignored = json!({"ignored_users": {alice.id.clone(): {}}});
+    bob.put(&path!("/v3/user/{}/account_data/m.ignored_user_list", bob.id), ignored).await.expect_ok();
+    let (hidden, shown) = (named(&alice, "Hidden").await, named(&carol, "Shown").await);
+    alice.invite(&hidden, &bob).await;
+    carol.invite(&shown, &bob).await;
+    let answer = Slider::listing(&bob, 9, 1).peek().await;
+    assert_eq!(answer.at("/lists/all/count"), 1);
+    assert!(has(&answer, &shown) && !has(&answer, &hidden), "{answer}");
+    let nobody = json!({"ignored_users": {}});
+    bob.put(&path!("/v3/user/{}/account_data/m.ignored_user_list", bob.id), nobody).await.expect_ok();
+    assert_eq!(Slider::listing(&bob, 9, 1).peek().await.at("/lists/all/count"), 2);
+}
