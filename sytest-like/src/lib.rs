@@ -19,6 +19,7 @@
 
 mod authority;
 mod client;
+mod command;
 mod database;
 mod gateway;
 mod kith;
@@ -41,6 +42,7 @@ pub mod operations;
 use std::fmt::Write as _;
 
 pub use client::{Client, Request};
+pub use command::Ran;
 pub use fake::FakeServer;
 pub use gateway::Gateway;
 pub use network::Network;

@@ -288,6 +288,11 @@ impl Server {
         self.start_again().await;
     }
 
+    /// The program of the server, and its configuration file.
+    pub(crate) fn program_and_configuration(&self) -> (PathBuf, PathBuf) {
+        (self.lock().recipe.program.clone(), self.running.directory.join("kith.toml"))
+    }
+
     /// Sends a signal by name (`HUP`) to the server.
     pub fn signal(&self, name: &str) {
         let id = self.process_id();

@@ -4,4 +4,5 @@ mod ignoring;
 mod people;
 mod room_summary;
 mod search;
+mod search_index;
 mod spaces;

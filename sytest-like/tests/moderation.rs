@@ -1,5 +1,6 @@
 //! Keeping order: reports, locks and suspensions, and what administrators say and see.
 
+mod commands;
 mod ground;
 
 mod locking;

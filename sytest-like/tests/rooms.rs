@@ -6,6 +6,7 @@ mod aggregations;
 mod aliases;
 mod context;
 mod creation;
+mod creation_refused;
 mod creators;
 mod directory;
 mod events;

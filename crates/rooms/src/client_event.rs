@@ -151,18 +151,11 @@ impl Rooms {
             events.iter().flat_map(|event| [event.redacted_by, event.replaces]).flatten().collect();
         let others = self.referenced(referenced.into_iter()).await?;
         let memberships = self.memberships_at(room, events, viewer).await?;
-        let erased = self.erased_senders(events).await?;
-        let joined_since = room.read().joined_since(viewer.user);
+        let erased = self.erased_for(room, events, viewer, &memberships).await?;
         let now_ms = self.inner.clock.now_ms();
         let mut rendered = Vec::with_capacity(events.len());
         for event in events {
-            // Who was there, or came before the sender asked to be forgotten, goes on seeing what they saw.
-            let is_erased = !erased.is_empty()
-                && memberships.get(&event.nid) != Some(&Membership::Join)
-                && erased
-                    .get(&event.sender_nid)
-                    .is_some_and(|at| joined_since.is_none_or(|since| since > *at))
-                && concerns_person(event);
+            let is_erased = erased.contains(&event.nid);
             let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
             let previous = event.replaces.and_then(|nid| others.get(&nid));
             let previous_json = previous.map(|previous| shown_json(room, previous, is_erased)).transpose()?;
@@ -197,7 +190,7 @@ impl Rooms {
     }
 
     /// The viewer's membership at each event, changes by the event included.
-    async fn memberships_at(
+    pub(crate) async fn memberships_at(
         &self,
         room: &Room,
         events: &[Arc<EventRecord>],
@@ -316,11 +309,6 @@ fn shown_json<'a>(
         return visible_json(room, event);
     }
     redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
-}
-
-/// Whether an event is about its sender, rather than about the room: what they wrote, and how they called themselves.
-fn concerns_person(event: &EventRecord) -> bool {
-    event.state_key.as_deref().is_none_or(|key| &*event.event_type == "m.room.member" && key == event.sender)
 }
 
 /// The content of an event, pruned when it is redacted.

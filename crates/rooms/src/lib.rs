@@ -20,6 +20,7 @@ pub mod client_event;
 pub mod context;
 pub mod create;
 pub mod directory;
+mod erasure;
 pub mod event_filter;
 mod groups;
 pub mod hierarchy;

@@ -167,7 +167,8 @@ async fn visible(
     let mut allowed = HashMap::new();
     for (nid, events) in by_room {
         let Some(room) = rooms.find_by_nid(nid).await? else { continue };
-        for event in rooms.filter_visible(&room, events, viewer).await? {
+        let events = rooms.filter_visible(&room, events, viewer).await?;
+        for event in rooms.without_erased(&room, events, viewer).await? {
             allowed.insert(event.nid, (room.clone(), event));
         }
     }

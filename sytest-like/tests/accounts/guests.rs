@@ -27,7 +27,7 @@ async fn room_for_guests(owner: &User, guest_access: &str) -> String {
 async fn guests_are_off_unless_switched_on() {
     let server = Server::shared().await;
     let answer = server.post("/v3/register", json!({})).query("kind", "guest").await;
-    answer.expect_err_of(&[(403, "M_GUEST_ACCESS_FORBIDDEN"), (403, "M_FORBIDDEN")]);
+    answer.expect_err_of(&[(403, "M_GUEST_ACCESS_FORBIDDEN"), (403, "M_UNKNOWN")]);
     let answer = server.post("/v3/register", json!({})).query("kind", "alien").await;
     answer.expect_status(400);
 }

@@ -2,7 +2,7 @@
 
 use sytest_like::{Request, Response, Server, ServerOptions, User, Value, json, path, unique};
 
-async fn two() -> (User, User) {
+pub(super) async fn two() -> (User, User) {
     let server = Server::shared().await;
     tokio::join!(server.register("alice"), server.register("bob"))
 }
@@ -12,12 +12,12 @@ fn ask(user: &User, criteria: Value) -> Request {
     user.post("/v3/search", json!({"search_categories": {"room_events": criteria}}))
 }
 
-async fn search(user: &User, term: &str) -> Response {
+pub(super) async fn search(user: &User, term: &str) -> Response {
     ask(user, json!({"search_term": term})).await.expect_ok()
 }
 
 /// The ids of what was found, in order.
-fn found(answer: &Response) -> Vec<String> {
+pub(super) fn found(answer: &Response) -> Vec<String> {
     let results = answer.array("/search_categories/room_events/results").iter();
     results.map(|result| result["result"]["event_id"].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -27,7 +27,7 @@ fn count(answer: &Response) -> i64 {
 }
 
 /// A word that nobody else in this run uses.
-fn word(name: &str) -> String {
+pub(super) fn word(name: &str) -> String {
     unique(name).replace(['-', '_'], "")
 }
 
