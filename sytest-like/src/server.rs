@@ -193,6 +193,11 @@ impl Server {
         ServerOptions::default().start().await
     }
 
+    /// The same server with connections of its own, for another case.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.running.clone())
+    }
+
     /// The options of a server that talks to others: `Server::federated().start()`.
     pub fn federated() -> ServerOptions {
         ServerOptions::default().federated()

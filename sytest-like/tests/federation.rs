@@ -1,6 +1,8 @@
-//! Servers that talk to each other: Kith with a scripted server, with other Kiths, and with Synapse.
+//! Servers that talk to each other: Kith with a scripted server, and with other Kiths.
 
 mod ground;
+pub(crate) mod scenes;
+pub(crate) mod signals;
 
 mod device_lists;
 mod edus;
@@ -8,6 +10,11 @@ mod joins;
 mod keys;
 mod people;
 mod policy;
+pub(crate) mod absence;
+mod access_lists;
+mod gaps;
+mod pairs;
+mod redactions;
 mod requests;
 mod send;
 mod to_device;

@@ -2,10 +2,12 @@
 
 mod accounts;
 mod calls;
+mod chaos;
 mod crash;
 mod discovery;
 mod e2ee;
 mod federation;
+mod federation_synapse;
 mod hostile;
 mod moderation;
 mod operation;

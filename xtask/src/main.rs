@@ -18,7 +18,7 @@ const USAGE: &str = "\
 usage: cargo xtask <chore>
 
   test [SUITE] [--against synapse] [FILTER...]   run the tests; SUITE is one of lint, unit, db, conformance, crash,
-                                                 clients, doc; without one, all of them
+                                                 synapse, chaos, clients, doc; without one, all of them
   prepare [--check]           write (or compare) crates/storage/.sqlx; needs KITH_TEST_DATABASE_URL
   config-example [--check]    write (or compare) config.example.toml
   tidy                        floors between the crates, length of files and functions

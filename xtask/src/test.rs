@@ -26,8 +26,12 @@ const WITHOUT_DATABASE: [&str; 5] = ["hs-model", "hs-room-rules", "hs-http", "be
 /// The package with the black-box cases.
 const BLACK_BOX: &str = "sytest-like";
 
-/// Black-box cases that kill servers: they take long, and run by themselves.
-const CRASH_CASES: &str = "crash::";
+/// Black-box cases that take long or need other people's servers: each family runs by itself.
+const APART: [(Suite, &str); 3] =
+    [(Suite::Crash, "crash::"), (Suite::Synapse, "federation_synapse::"), (Suite::Chaos, "chaos::")];
+
+/// How many rounds the chaos goes on when it is asked for by name; a few minutes.
+const CHAOS_ROUNDS: &str = "120";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suite {
@@ -36,18 +40,22 @@ enum Suite {
     Db,
     Conformance,
     Crash,
+    Synapse,
+    Chaos,
     Clients,
     Doc,
 }
 
 impl Suite {
     /// In the order in which they run: what fails fast comes first.
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 9] = [
         ("lint", Self::Lint),
         ("unit", Self::Unit),
         ("db", Self::Db),
         ("conformance", Self::Conformance),
         ("crash", Self::Crash),
+        ("synapse", Self::Synapse),
+        ("chaos", Self::Chaos),
         ("clients", Self::Clients),
         ("doc", Self::Doc),
     ];
@@ -132,11 +140,18 @@ fn run_suites(
     {
         if wants(Suite::Conformance) {
             let mut command = binary.command(&kith, filters);
-            report.tests("conformance", command.args(["--skip", CRASH_CASES]));
+            for (_, family) in APART {
+                command.args(["--skip", family]);
+            }
+            report.tests("conformance", &mut command);
         }
-        if wants(Suite::Crash) {
-            let crash_only = if filters.is_empty() { vec![CRASH_CASES] } else { filters.to_vec() };
-            report.tests("crash", &mut binary.command(&kith, &crash_only));
+        for (suite, family) in APART.into_iter().filter(|(suite, _)| wants(*suite)) {
+            let only = if filters.is_empty() { vec![family] } else { filters.to_vec() };
+            let mut command = binary.command(&kith, &only);
+            if suite == Suite::Chaos && !wants(Suite::Conformance) {
+                command.env("KITH_TEST_CHAOS_ROUNDS", CHAOS_ROUNDS);
+            }
+            report.tests(family.trim_end_matches(':'), &mut command);
         }
     }
     if wants(Suite::Clients) {

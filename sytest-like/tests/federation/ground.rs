@@ -1,7 +1,7 @@
 //! What the federation cases stand on.
 
 use sytest_like::fake::{ALL_VERSIONS, FakeRoom};
-use sytest_like::{FakeServer, Server, User, Value, json, timeline};
+use sytest_like::{FakeServer, Server, User, Value, json, path, timeline};
 
 /// The server under test and a scripted one.
 pub(super) async fn with_fake() -> (Server, FakeServer) {
@@ -61,6 +61,11 @@ impl Shared {
         self.set_and_hear("m.room.power_levels", levels).await
     }
 
+    /// The bodies of all messages in the room, as a user reads them going back.
+    pub(super) async fn read_back(&self, user: &User) -> Vec<String> {
+        read_back(user, self.room_id()).await
+    }
+
     /// Waits until Alice hears of the event, and returns what she heard of the room on the way.
     pub(super) async fn alice_hears(&self, event_id: &str) -> Vec<Value> {
         hears(&self.alice, self.room_id(), event_id).await
@@ -70,11 +75,31 @@ impl Shared {
 /// Waits until a user hears of an event, and returns what they heard of the room on the way.
 pub(super) async fn hears(user: &User, room_id: &str, event_id: &str) -> Vec<Value> {
     let mut syncer = user.syncer().await;
-    let events = timeline(&syncer.initial, room_id);
-    if events.iter().any(|event| event["event_id"] == event_id) {
-        return events;
+    let mut events = timeline(&syncer.initial, room_id);
+    if !events.iter().any(|event| event["event_id"] == event_id) {
+        events.extend(syncer.until_event(room_id, event_id).await);
     }
-    syncer.until_event(room_id, event_id).await
+    events
+}
+
+/// The bodies of all messages in a room, as a user reads them going back; the newest first.
+pub(super) async fn read_back(user: &User, room_id: &str) -> Vec<String> {
+    let mut bodies = Vec::new();
+    let mut from: Option<String> = None;
+    loop {
+        let mut request =
+            user.get(&path!("/v3/rooms/{}/messages", room_id)).query("dir", "b").query("limit", "50");
+        if let Some(from) = &from {
+            request = request.query("from", from);
+        }
+        let page = request.await.expect_ok();
+        let texts = page.array("chunk").iter().filter_map(|event| event["content"]["body"].as_str());
+        bodies.extend(texts.map(str::to_owned));
+        match page.get("end").and_then(Value::as_str) {
+            Some(end) if Some(end) != from.as_deref() => from = Some(end.to_owned()),
+            _ => return bodies,
+        }
+    }
 }
 
 /// A public room of this version.

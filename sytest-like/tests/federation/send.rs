@@ -1,6 +1,6 @@
 //! Transactions: what is taken, what is dropped, and what is kept out of sight.
 
-use super::ground::{Shared, hears, ids_of, versions};
+use super::ground::{Shared, ids_of, versions};
 use sytest_like::fake::{Event, Key};
 use sytest_like::{FakeServer, Value, json, unique};
 
@@ -364,43 +364,6 @@ async fn long_types_and_state_keys_are_dropped() {
     expect_unseen(&shared, &bad).await;
 }
 
-/// Events of a server that the room's access list keeps out are refused; after the list is changed they are taken.
-/// spec: server-server-api/#server-access-control-lists-acls
-/// covers: PUT /_matrix/federation/v1/send/{txnId}
-#[tokio::test]
-async fn access_list_keeps_events_out() {
-    let shared = Shared::start().await;
-    let host = shared.fake.name().split(':').next().unwrap_or_default().to_owned();
-    let list = |denied: Vec<String>| json!({"allow": ["*"], "deny": denied, "allow_ip_literals": true});
-    shared.set_and_hear("m.room.server_acl", list(vec![host])).await;
-    let bad = shared.room.message(&shared.bob, "kept out").build();
-
-    let answer = shared.fake.send_pdus(shared.server.name(), &[&bad]).await;
-
-    assert!(answer["pdus"][&bad.id]["error"].is_string(), "{answer}");
-    shared.alice.get_event(shared.room_id(), &bad.id).await.expect_err(404, "M_NOT_FOUND");
-    shared.alice.set_state(shared.room_id(), "m.room.server_acl", "", list(vec![])).await;
-    let good = shared.room.message(&shared.bob, "let in").build();
-    offer(&shared, &good).await;
-    hears(&shared.alice, shared.room_id(), &good.id).await;
-}
-
-/// An access list that allows nobody by address keeps servers out that have none but that.
-/// spec: client-server-api/#mroomserver_acl
-/// covers: PUT /_matrix/federation/v1/send/{txnId}
-#[tokio::test]
-async fn access_list_without_addresses_keeps_literals_out() {
-    let shared = Shared::start().await;
-    let list = json!({"allow": ["*"], "deny": [], "allow_ip_literals": false});
-    shared.set_and_hear("m.room.server_acl", list).await;
-    let bad = shared.room.message(&shared.bob, "kept out").build();
-
-    let answer = shared.fake.send_pdus(shared.server.name(), &[&bad]).await;
-
-    assert!(answer["pdus"][&bad.id]["error"].is_string(), "{answer}");
-    shared.alice.get_event(shared.room_id(), &bad.id).await.expect_err(404, "M_NOT_FOUND");
-}
-
 /// Who left says nothing more.
 /// spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 /// covers: PUT /_matrix/federation/v1/send/{txnId}
@@ -422,60 +385,6 @@ async fn who_left_says_nothing_more() {
     offer(&shared, &bad).await;
 
     expect_unseen(&shared, &bad).await;
-}
-
-/// A redaction that comes before its target applies when the target comes.
-/// spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
-/// covers: PUT /_matrix/federation/v1/send/{txnId}
-#[tokio::test]
-async fn redaction_before_its_target_applies_in_every_version() {
-    let first = Shared::of_version("1").await;
-    for version in versions() {
-        let shared = first.another(version).await;
-        let base = shared.room.extremities();
-        let base: Vec<&str> = base.iter().map(String::as_str).collect();
-        let target = shared.room.message(&shared.bob, "regretted").prev(&base).build();
-        let redaction =
-            shared.room.event("m.room.redaction", &shared.bob).prev(&base).redacts(&target.id).build();
-        offer(&shared, &redaction).await;
-        offer(&shared, &target).await;
-        shared.room.add(&target);
-        shared.room.add(&redaction);
-        let after = shared.room.say(&shared.bob, "after both").await;
-        shared.alice_hears(&after.id).await;
-
-        let seen = shared.alice.get_event(shared.room_id(), &target.id).await.expect_ok();
-
-        assert_eq!(seen["content"], json!({}), "version {version}: {seen}");
-    }
-}
-
-/// Others redact their own events; not those of people here without the power.
-/// spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
-/// covers: PUT /_matrix/federation/v1/send/{txnId}
-#[tokio::test]
-async fn others_redact_only_what_they_may() {
-    let first = Shared::of_version("1").await;
-    for version in versions() {
-        let shared = first.another(version).await;
-        let own = shared.room.say(&shared.bob, "mine").await;
-        let hers = shared.alice.send_text(shared.room_id(), "hers").await;
-        shared.fake.wait_for_event(shared.room_id(), &hers).await;
-        for target in [own.id.as_str(), hers.as_str()] {
-            let redaction = shared.room.event("m.room.redaction", &shared.bob).redacts(target).build();
-            offer(&shared, &redaction).await;
-            shared.room.add(&redaction);
-        }
-        let after = shared.room.message(&shared.bob, "after both").prev(&[&hers]).build();
-        offer(&shared, &after).await;
-        shared.alice_hears(&after.id).await;
-
-        let own = shared.alice.get_event(shared.room_id(), &own.id).await.expect_ok();
-        let hers = shared.alice.get_event(shared.room_id(), &hers).await.expect_ok();
-
-        assert_eq!(own["content"], json!({}), "version {version}");
-        assert_eq!(hers["content"]["body"], "hers", "version {version}");
-    }
 }
 
 /// What two servers know of a room reaches the third through this one only from whoever said it.

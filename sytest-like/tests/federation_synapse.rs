@@ -1,0 +1,5 @@
+//! Kith and Synapse in one room, each of them first.
+
+mod kith_first;
+mod outages;
+mod synapse_first;
