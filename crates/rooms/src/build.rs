@@ -23,7 +23,7 @@ use hs_room_rules::{
     canonical_json::{Object, ParseOptions},
     client_content,
     event_id::reference_hash,
-    pdu::Pdu,
+    pdu::{MAX_PREV_EVENTS, Pdu},
     policy::POLICY,
     room_version::RoomVersionRulesExt as _,
 };
@@ -354,13 +354,19 @@ impl<'a> Batch<'a> {
             content: &intent.content,
             redacts: intent.redacts.as_deref(),
             origin_server_ts: intent.origin_server_ts.unwrap_or_else(|| self.rooms.inner.clock.now_ms()),
-            prev_events: self.work.extremities.iter().map(|e| e.event_id.clone()).collect(),
+            prev_events: self.predecessors().iter().map(|e| e.event_id.clone()).collect(),
             auth_events: auth_pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
             depth: self.work.depth + 1,
             sticky_ms: intent.sticky_ms,
             legacy: (!rules.event_id_is_hash()).then(|| self.legacy_parts(&auth_pdus)).flatten(),
         };
         Ok(build_parsed(template, content, rules, &options.server_name, &self.rooms.inner.key)?)
+    }
+
+    /// The ends of the graph that the next event follows: as many as an event may name, the newest.
+    fn predecessors(&self) -> &[Extremity] {
+        let ends = &self.work.extremities;
+        &ends[ends.len().saturating_sub(MAX_PREV_EVENTS)..]
     }
 
     /// What events of room versions 1 and 2 need beside.
@@ -434,7 +440,7 @@ impl<'a> Batch<'a> {
             type_nid,
             state_after,
             reason: None,
-            prev: self.work.extremities.iter().map(|e| e.nid).collect(),
+            prev: self.predecessors().iter().map(|e| e.nid).collect(),
             missing_prev: Vec::new(),
             auth: auth.clone(),
             relation,
@@ -443,7 +449,8 @@ impl<'a> Batch<'a> {
         });
         self.work.depth = pdu.depth();
         let state = state_after.unwrap_or(state_before);
-        self.work.extremities = vec![Extremity { nid, event_id: event_id.clone(), state }];
+        self.work.extremities.truncate(self.work.extremities.len().saturating_sub(MAX_PREV_EVENTS));
+        self.work.extremities.push(Extremity { nid, event_id: event_id.clone(), state });
         let node = GraphNode {
             nid,
             room: self.room.nid,

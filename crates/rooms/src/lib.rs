@@ -48,6 +48,7 @@ mod state_at;
 pub mod state_line;
 pub mod thread_subscriptions;
 mod timestamp;
+mod unite;
 pub mod upgrade;
 mod visibility;
 pub mod write;

@@ -309,6 +309,7 @@ impl Rooms {
             batch.settle().await?;
             batch.notice().await?;
             let (extremities, resolutions) = (batch.extremities().to_vec(), batch.resolutions());
+            let ends = extremities.len();
             let unit = batch.into_unit();
             match self.inner.appender.append(unit.clone()).await {
                 Ok(appended) => {
@@ -316,6 +317,7 @@ impl Rooms {
                     for (groups, resolved) in resolutions {
                         self.inner.resolutions.insert(groups, resolved);
                     }
+                    self.unite_if_needed(room, ends);
                     Some(appended)
                 }
                 Err(error) => return self.after_failure(room, jobs, error).await,

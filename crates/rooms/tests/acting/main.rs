@@ -4,6 +4,7 @@ mod concurrency;
 mod creation;
 mod elsewhere;
 mod everywhere;
+mod forks;
 mod memberships;
 mod receiving;
 mod redactions;
