@@ -1,9 +1,11 @@
 //! What the crates below need of other servers.
 
 mod directory;
+pub mod finding;
 mod profiles;
 mod public_rooms;
 mod remote_keys;
+pub mod rooms;
 
 pub use directory::FederatedDirectory;
 pub use profiles::{RemoteProfile, RemoteProfileError, RemoteProfiles};

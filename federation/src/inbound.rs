@@ -1,6 +1,7 @@
-//! What other servers send.
+//! What other servers send, and what they ask.
 
 pub mod edus;
 pub mod fetch;
 pub mod gaps;
+pub mod rooms;
 pub mod transaction;

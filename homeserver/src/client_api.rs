@@ -27,7 +27,7 @@ mod mutual_rooms;
 mod notifications;
 mod presence;
 mod profile;
-mod public_rooms;
+pub(crate) mod public_rooms;
 mod pushers;
 mod pushrules;
 mod refresh;
@@ -61,7 +61,7 @@ use axum::{
 };
 use federation::{
     History,
-    adapters::{RemoteProfiles, RemotePublicRooms},
+    adapters::{RemoteProfiles, RemotePublicRooms, finding::RemoteFinder},
 };
 use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
@@ -81,7 +81,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    guests::lets_guests_in, limits::RoomLimits, rooms::send_error, sync::FilterCache,
+    guests::lets_guests_in, limits::RoomLimits, room_summary::Summary, rooms::send_error, sync::FilterCache,
     unsubscribe::PATH as UNSUBSCRIBE_PATH,
 };
 
@@ -94,6 +94,8 @@ pub(crate) struct ClientState {
     pub(crate) rooms: Rooms,
     /// What users do in and to rooms.
     pub(crate) actions: RoomActions,
+    /// Rooms of other servers.
+    pub(crate) finder: RemoteFinder,
     /// What they want to be done later.
     pub(crate) delayed: DelayedEvents,
     /// How much of it they may do.
@@ -222,7 +224,7 @@ fn finding_routes() -> Router<ClientState> {
     let routes = mutual_rooms::PATHS
         .into_iter()
         .fold(routes, |routes, path| routes.route(path, get(mutual_rooms::get)));
-    room_summary::PATHS.into_iter().fold(routes, |routes, path| routes.route(path, get(room_summary::get)))
+    routes.ruma_route_at(room_summary::PATHS, options, room_summary::get)
 }
 
 fn discovery_routes() -> Router<ClientState> {

@@ -5,10 +5,22 @@
 
 pub(crate) mod acl;
 pub(crate) mod auth;
+mod backfill;
+mod event;
+mod event_auth;
+mod get_missing_events;
+mod hierarchy;
+mod invite;
 mod key;
+mod make_member;
 mod openid;
+mod public_rooms;
 mod query;
+mod room_error;
 mod send;
+mod send_member;
+mod state;
+mod timestamp_to_event;
 mod user;
 mod version;
 
@@ -22,7 +34,8 @@ use axum::{
     routing::get,
 };
 use federation::{
-    FederationClient, Keyring, RequestVerifier, ServerPolicy, inbound::transaction::Transactions,
+    FederationClient, Keyring, RequestVerifier, ServerPolicy,
+    inbound::{rooms::RoomAnswers, transaction::Transactions},
 };
 use hs_accounts::Accounts;
 use hs_e2ee::E2ee;
@@ -30,7 +43,7 @@ use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_rooms::{RoomActions, Rooms};
 use hs_storage::Store;
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, UInt};
 
 pub(crate) use self::{auth::FederationArgs, key::OwnKeys};
 
@@ -47,6 +60,8 @@ pub(crate) struct FederationState {
     pub(crate) rooms: Rooms,
     /// What users do in and to rooms.
     pub(crate) actions: RoomActions,
+    /// What other servers ask about rooms.
+    pub(crate) room_answers: RoomAnswers,
     /// Typing, receipts, presence.
     pub(crate) ephemeral: Ephemeral,
     /// Keys, messages between devices, backups of keys.
@@ -73,6 +88,8 @@ pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
     Router::new()
         .merge(key::routes())
         .merge(people_routes())
+        .merge(room_reading_routes())
+        .merge(membership_routes())
         .route("/_matrix/federation/v1/version", get(version::get))
         .ruma_route_with(
             RouteOptions { max_body_bytes: MAX_TRANSACTION_BYTES, ..RouteOptions::OPAQUE_JSON },
@@ -91,6 +108,42 @@ fn people_routes() -> Router<FederationState> {
         .ruma_route(user::devices::get)
         .ruma_route_with(user::keys::OPTIONS, user::keys::query)
         .ruma_route_with(user::keys::OPTIONS, user::keys::claim)
+}
+
+/// What other servers read of rooms.
+fn room_reading_routes() -> Router<FederationState> {
+    Router::new()
+        .ruma_route(backfill::get)
+        .ruma_route(event::get)
+        .ruma_route(event_auth::get)
+        .ruma_route(get_missing_events::post)
+        .ruma_route(hierarchy::get)
+        .ruma_route(public_rooms::get)
+        .ruma_route(public_rooms::post)
+        .ruma_route(state::get)
+        .ruma_route(state::get_ids)
+        .ruma_route(timestamp_to_event::get)
+}
+
+/// How users of other servers come into rooms, and go.
+fn membership_routes() -> Router<FederationState> {
+    let opaque = RouteOptions::OPAQUE_JSON;
+    Router::new()
+        .ruma_route(make_member::get_join)
+        .ruma_route(make_member::get_knock)
+        .ruma_route(make_member::get_leave)
+        .ruma_route_with(opaque, send_member::put_join)
+        .ruma_route_at(send_member::JOIN_V1, opaque, send_member::put_join_v1)
+        .ruma_route_with(opaque, send_member::put_knock)
+        .ruma_route_with(opaque, send_member::put_leave)
+        .ruma_route_at(send_member::LEAVE_V1, opaque, send_member::put_leave_v1)
+        .ruma_route_with(opaque, invite::put)
+        .ruma_route_at(invite::V1, opaque, invite::put_v1)
+}
+
+/// A number of things to return.
+fn count(limit: UInt) -> usize {
+    usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
 }
 
 /// Refuses everything while federation is switched off.

@@ -7,7 +7,8 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomId, RoomOrAliasId, UserId};
 
 use crate::{
     Room, Rooms,
-    ports::{Profile, Profiles, RemoteDirectory},
+    membership::Turns,
+    ports::{Profile, Profiles, RemoteDirectory, RemoteRooms},
 };
 
 /// Acts on rooms for local users.
@@ -16,6 +17,8 @@ pub struct RoomActions {
     pub(crate) rooms: Rooms,
     profiles: Arc<dyn Profiles>,
     pub(crate) remote_directory: Option<Arc<dyn RemoteDirectory>>,
+    pub(crate) remote_rooms: Option<Arc<dyn RemoteRooms>>,
+    pub(crate) joining: Turns,
 }
 
 /// A room of which this server knows nothing, by the name that was asked for.
@@ -43,13 +46,20 @@ pub enum FindRoomError {
 impl RoomActions {
     /// Acts on `rooms`; member events show what `profiles` says.
     pub fn new(rooms: Rooms, profiles: Arc<dyn Profiles>) -> Self {
-        Self { rooms, profiles, remote_directory: None }
+        Self { rooms, profiles, remote_directory: None, remote_rooms: None, joining: Turns::default() }
     }
 
     /// The same, knowing the aliases of other servers too.
     #[must_use]
     pub fn with_remote_directory(mut self, directory: Arc<dyn RemoteDirectory>) -> Self {
         self.remote_directory = Some(directory);
+        self
+    }
+
+    /// The same, with the help of other servers.
+    #[must_use]
+    pub fn with_remote_rooms(mut self, remote: Arc<dyn RemoteRooms>) -> Self {
+        self.remote_rooms = Some(remote);
         self
     }
 

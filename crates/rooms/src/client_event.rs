@@ -311,6 +311,16 @@ fn shown_json<'a>(
     redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
 }
 
+/// An event as servers exchange it; without what a redaction takes away when it is hidden.
+pub(crate) fn pdu_json(
+    room: &Room,
+    event: &EventRecord,
+    is_hidden: bool,
+) -> Result<Box<RawValue>, StorageError> {
+    let json = shown_json(room, event, is_hidden)?;
+    RawValue::from_string(json.into_owned()).map_err(|_| broken(event))
+}
+
 /// The content of an event, pruned when it is redacted.
 pub fn visible_content(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
     let json = visible_json(room, event)?;

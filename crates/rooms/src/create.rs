@@ -5,8 +5,12 @@
 mod power_levels;
 mod preset;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
+use futures_util::{StreamExt as _, stream};
 use hs_model::membership::Membership;
 use hs_room_rules::{
     canonical_json::{Object, ParseOptions},
@@ -23,7 +27,7 @@ use serde_json::{
 pub(crate) use self::power_levels::{CREATORS_ONLY, default_power_levels};
 pub use self::preset::Preset;
 use crate::{
-    Intent, RoomActions, Sender, WriteError,
+    Intent, Room, RoomActions, Sender, WriteError,
     aliases::{AliasError, check_new_alias},
     membership::{MemberContent, MembershipError},
     new_room::NewRoomRequest,
@@ -31,6 +35,8 @@ use crate::{
 
 /// How many events a room may begin with, invites included.
 const MAX_FIRST_EVENTS: usize = 1000;
+/// How many servers are told of invites at the same time.
+const MAX_INVITES_AT_ONCE: usize = 10;
 
 /// Members of a JSON object, each as it was written.
 pub type RawObject = BTreeMap<String, Box<RawValue>>;
@@ -88,8 +94,8 @@ pub enum CreateRoomError {
     /// An initial `m.room.canonical_alias` that does not lead to the room.
     #[error("the alias {0} does not lead to the new room")]
     BadAlias(String),
-    /// Somebody of another server is invited.
-    #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
+    /// Somebody of another server is invited, and this one talks to no other.
+    #[error("{0} is a user of another server, and this server does not take part in federation")]
     RemoteUser(OwnedUserId),
     /// Somebody is invited who wants no invites.
     #[error("{0} does not accept invites")]
@@ -136,19 +142,43 @@ impl RoomActions {
             MemberContent::new(Membership::Join, None).with_profile(profile).into_intent(&creator.user_id),
         );
         plan.push_state(&mut intents)?;
+        let mut elsewhere = Vec::new();
         for user_id in &parameters.invite {
             let content =
                 MemberContent::new(Membership::Invite, None).with_profile(self.profile(user_id).await?);
-            intents.push(MemberContent { is_direct: parameters.is_direct, ..content }.into_intent(user_id));
+            let invite = MemberContent { is_direct: parameters.is_direct, ..content }.into_intent(user_id);
+            if self.rooms.is_local(user_id) {
+                intents.push(invite);
+            } else {
+                elsewhere.push((user_id.clone(), invite));
+            }
         }
         let is_published = parameters.is_published;
+        let inviter = creator.clone();
         let request = NewRoomRequest { creator, version, intents, is_published, alias };
         let room = self.rooms.create(request).await.map_err(|error| match error {
             WriteError::AliasTaken => CreateRoomError::AliasTaken,
             WriteError::Forbidden(why) => CreateRoomError::InvalidState(why),
             error => CreateRoomError::Write(error),
         })?;
+        self.invite_elsewhere(&room, &inviter, elsewhere).await;
         Ok(room.room_id.clone())
+    }
+
+    /// Invites users of other servers, all at the same time. The room stands, whether they can be reached or not: who was not is
+    /// missing among its members, and can be invited again.
+    async fn invite_elsewhere(
+        &self,
+        room: &Arc<Room>,
+        inviter: &Sender,
+        invites: Vec<(OwnedUserId, Intent)>,
+    ) {
+        let invites = invites.into_iter().map(|(user_id, intent)| async move {
+            if let Err(error) = self.write_invite(room, inviter, &user_id, intent).await {
+                tracing::warn!(%error, room_id = %room.room_id, %user_id, "could not invite to a new room");
+            }
+        });
+        stream::iter(invites).buffer_unordered(MAX_INVITES_AT_ONCE).collect::<()>().await;
     }
 
     fn new_alias(&self, name: &str) -> Result<OwnedRoomAliasId, CreateRoomError> {
@@ -178,9 +208,7 @@ impl RoomActions {
                 MembershipError::InvitesBlocked(user_id) => CreateRoomError::InvitesBlocked(user_id),
                 MembershipError::Storage(error) => CreateRoomError::Storage(error),
                 MembershipError::Write(error) => CreateRoomError::Write(error),
-                error @ (MembershipError::UnknownRoom(_) | MembershipError::NotAllowed(_)) => {
-                    CreateRoomError::InvalidState(error.to_string())
-                }
+                error => CreateRoomError::InvalidState(error.to_string()),
             })?;
         }
         Ok(invite)

@@ -56,6 +56,6 @@ impl Rooms {
 }
 
 /// Whether an event is about its sender, rather than about the room: what they wrote, and how they called themselves.
-fn concerns_person(event: &EventRecord) -> bool {
+pub(crate) fn concerns_person(event: &EventRecord) -> bool {
     event.state_key.as_deref().is_none_or(|key| &*event.event_type == "m.room.member" && key == event.sender)
 }

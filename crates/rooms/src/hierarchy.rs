@@ -5,6 +5,8 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#discovering-rooms-within-spaces>
 
+mod for_servers;
+
 use std::{
     collections::{HashMap, HashSet},
     str::FromStr,
@@ -16,7 +18,7 @@ use hs_model::{
     records::EventRecord,
 };
 use hs_storage::StorageError;
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -25,6 +27,8 @@ use crate::{
     client_event::{stored_content, stripped_with_time},
     preview::Preview,
 };
+
+pub use self::for_servers::ServerHierarchy;
 
 /// The most rooms of a page.
 pub const MAX_LIMIT: usize = 100;
@@ -111,10 +115,17 @@ struct Child {
     ts: i64,
 }
 
+/// For whom a walk is.
+#[derive(Clone, Copy, Debug)]
+enum Walker<'a> {
+    User(UserNid),
+    Server(&'a ServerName),
+}
+
 /// A walk under way.
 struct Walk<'a> {
     rooms: &'a Rooms,
-    viewer: UserNid,
+    walker: Walker<'a>,
     suggested_only: bool,
     previews: HashMap<RoomNid, Preview>,
     children: HashMap<RoomNid, Vec<Child>>,
@@ -128,9 +139,8 @@ impl Rooms {
         viewer: UserNid,
         request: HierarchyRequest,
     ) -> Result<Option<HierarchyPage>, StorageError> {
-        let (previews, children) = (HashMap::new(), HashMap::new());
         let suggested_only = request.suggested_only;
-        let mut walk = Walk { rooms: self, viewer, suggested_only, previews, children };
+        let mut walk = Walk::new(self, Walker::User(viewer), suggested_only);
         walk.load(&[root.nid]).await?;
         if !walk.previews.get(&root.nid).is_some_and(Preview::may_be_seen) {
             return Ok(None);
@@ -167,7 +177,11 @@ impl Rooms {
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(rooms: &'a Rooms, walker: Walker<'a>, suggested_only: bool) -> Self {
+        Self { rooms, walker, suggested_only, previews: HashMap::new(), children: HashMap::new() }
+    }
+
     fn children_of(&self, space: RoomNid) -> impl Iterator<Item = &Child> {
         self.children.get(&space).into_iter().flatten()
     }
@@ -190,7 +204,10 @@ impl Walk<'_> {
         if rooms.is_empty() {
             return Ok(());
         }
-        let previews = self.rooms.previews(rooms, Some(self.viewer)).await?;
+        let previews = match self.walker {
+            Walker::User(user) => self.rooms.previews(rooms, Some(user)).await?,
+            Walker::Server(server) => self.rooms.previews_for_server(rooms, server).await?,
+        };
         let spaces = previews.iter().filter(|(_, preview)| preview.is_space() && preview.may_be_seen());
         let spaces: Vec<RoomNid> = spaces.map(|(nid, _)| *nid).collect();
         self.previews.extend(previews);

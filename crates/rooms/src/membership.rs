@@ -3,12 +3,17 @@
 mod content;
 mod everywhere;
 mod forget;
+pub mod handshake;
+mod invite;
 mod restricted;
 mod set;
 mod successor;
+mod through_others;
+mod turns;
 
-pub(crate) use self::{content::MemberContent, restricted::RestrictedJoinError};
+pub(crate) use self::{content::MemberContent, restricted::RestrictedJoinError, turns::Turns};
 pub use self::{
     forget::ForgetError,
     set::{MembershipError, MembershipOptions},
+    through_others::stripped_state,
 };

@@ -1,10 +1,16 @@
 //! What this crate needs from others.
 
+mod remote_rooms;
+
 use std::{fmt::Debug, future::Future, pin::Pin};
 
 use hs_model::ids::UserNid;
 use hs_storage::StorageError;
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId};
+
+pub use self::remote_rooms::{
+    Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRooms,
+};
 
 /// How a user wants to be shown in rooms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

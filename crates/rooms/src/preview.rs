@@ -14,8 +14,8 @@ use hs_model::{
     records::EventRecord,
 };
 use hs_room_rules::room_version;
-use hs_storage::{StorageError, rooms::RoomRow};
-use ruma::{OwnedRoomId, RoomVersionId};
+use hs_storage::{Reader, StorageError, rooms::RoomRow};
+use ruma::{OwnedRoomId, RoomVersionId, ServerName};
 use serde::Deserialize;
 
 use crate::{
@@ -83,38 +83,76 @@ impl Rooms {
         viewer: Option<UserNid>,
     ) -> Result<HashMap<RoomNid, Preview>, StorageError> {
         let mut reader = self.inner.store.reader().await?;
-        let rows = reader.list_rooms(rooms).await?;
-        let joined = reader.count_joined(rooms).await?;
-        let state = reader.list_shown_state(rooms).await?;
-        let wanted: Vec<EventNid> = state.iter().map(|(_, event)| *event).collect();
-        let events = reader.find_events(&wanted).await?;
         let memberships = match viewer {
             Some(viewer) => reader.list_memberships_among(viewer, rooms).await?,
             None => HashMap::new(),
         };
-        let mut by_room: HashMap<RoomNid, Vec<&Arc<EventRecord>>> = HashMap::new();
-        for (room, event) in &state {
-            by_room.entry(*room).or_default().extend(events.get(event));
-        }
-        let mut previews: HashMap<RoomNid, Preview> = rows
-            .into_iter()
-            .map(|row| {
-                let nid = row.nid;
-                let members = joined.get(&nid).copied().unwrap_or_default() as u64;
-                let state = by_room.remove(&nid).unwrap_or_default();
-                (nid, Preview::new(row, members, &state, memberships.get(&nid).copied()))
-            })
-            .collect();
-        let allowed: HashSet<&OwnedRoomId> =
-            previews.values().flat_map(|preview| &preview.allowed_rooms).collect();
+        let mut previews = read_previews(&mut reader, rooms, &memberships).await?;
+        let allowed = all_allowed_rooms(&previews);
         let (Some(viewer), false) = (viewer, allowed.is_empty()) else { return Ok(previews) };
-        let allowed: Vec<OwnedRoomId> = allowed.into_iter().cloned().collect();
         let inside = reader.list_joined_among(&allowed, viewer).await?;
         for preview in previews.values_mut() {
             preview.is_in_allowed_room = preview.allowed_rooms.iter().any(|room| inside.contains(room));
         }
         Ok(previews)
     }
+
+    /// As [`previews`](Self::previews), for a server: it may know what one of its users may know.
+    pub async fn previews_for_server(
+        &self,
+        rooms: &[RoomNid],
+        server: &ServerName,
+    ) -> Result<HashMap<RoomNid, Preview>, StorageError> {
+        let mut reader = self.inner.store.reader().await?;
+        let memberships = reader.list_stays_of_server(rooms, server).await?;
+        let mut previews = read_previews(&mut reader, rooms, &memberships).await?;
+        let allowed = all_allowed_rooms(&previews);
+        if allowed.is_empty() {
+            return Ok(previews);
+        }
+        let known = reader.find_room_nids(&allowed).await?;
+        let nids: Vec<RoomNid> = known.values().copied().collect();
+        let of_server = reader.list_stays_of_server(&nids, server).await?;
+        let is_joined = |room: &OwnedRoomId| {
+            known.get(room).and_then(|nid| of_server.get(nid)) == Some(&Membership::Join)
+        };
+        for preview in previews.values_mut() {
+            preview.is_in_allowed_room = preview.allowed_rooms.iter().any(is_joined);
+        }
+        Ok(previews)
+    }
+}
+
+async fn read_previews(
+    reader: &mut Reader,
+    rooms: &[RoomNid],
+    memberships: &HashMap<RoomNid, Membership>,
+) -> Result<HashMap<RoomNid, Preview>, StorageError> {
+    let rows = reader.list_rooms(rooms).await?;
+    let joined = reader.count_joined(rooms).await?;
+    let state = reader.list_shown_state(rooms).await?;
+    let wanted: Vec<EventNid> = state.iter().map(|(_, event)| *event).collect();
+    let events = reader.find_events(&wanted).await?;
+    let mut by_room: HashMap<RoomNid, Vec<&Arc<EventRecord>>> = HashMap::new();
+    for (room, event) in &state {
+        by_room.entry(*room).or_default().extend(events.get(event));
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let nid = row.nid;
+            let members = joined.get(&nid).copied().unwrap_or_default() as u64;
+            let state = by_room.remove(&nid).unwrap_or_default();
+            (nid, Preview::new(row, members, &state, memberships.get(&nid).copied()))
+        })
+        .collect())
+}
+
+/// The rooms whose members may join one of the rooms.
+fn all_allowed_rooms(previews: &HashMap<RoomNid, Preview>) -> Vec<OwnedRoomId> {
+    let allowed: HashSet<&OwnedRoomId> =
+        previews.values().flat_map(|preview| &preview.allowed_rooms).collect();
+    allowed.into_iter().cloned().collect()
 }
 
 impl Preview {

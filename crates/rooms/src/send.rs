@@ -18,6 +18,7 @@ use crate::{
     actions::{FindRoomError, UnknownRoom},
     aliases::AliasCheckError,
     membership::MembershipError,
+    ports::RemoteFailure,
 };
 
 /// Why an event was not sent.
@@ -33,8 +34,11 @@ pub enum SendError {
     #[error("the alias {0} does not exist, or does not lead to this room")]
     BadAlias(String),
     /// An invite for a user of another server.
-    #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
+    #[error("{0} is a user of another server, and this server does not take part in federation")]
     RemoteUser(OwnedUserId),
+    /// Other servers would have to help, and do not.
+    #[error(transparent)]
+    Remote(#[from] RemoteFailure),
     /// An invite for a user who wants none.
     #[error("{0} does not accept invites")]
     InvitesBlocked(OwnedUserId),
@@ -61,7 +65,10 @@ impl From<MembershipError> for SendError {
             MembershipError::UnknownRoom(unknown) => Self::UnknownRoom(unknown),
             MembershipError::RemoteUser(user_id) => Self::RemoteUser(user_id),
             MembershipError::InvitesBlocked(user_id) => Self::InvitesBlocked(user_id),
-            MembershipError::NotAllowed(why) => Self::Write(WriteError::Forbidden(why)),
+            MembershipError::Remote(failure) => Self::Remote(failure),
+            MembershipError::NotAllowed(why)
+            | MembershipError::NobodyCanAuthorise(why)
+            | MembershipError::AliasServer(why) => Self::Write(WriteError::Forbidden(why)),
             MembershipError::Write(error) => Self::Write(error),
             MembershipError::Storage(error) => Self::Storage(error),
         }

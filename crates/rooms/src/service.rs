@@ -267,6 +267,12 @@ impl Rooms {
         self.inner.kept.insert(room.nid, room.clone());
     }
 
+    /// Has a room read again when it is asked for next.
+    pub(crate) fn drop_from_memory(&self, room: RoomNid) {
+        self.inner.live.lock().remove(&room);
+        self.inner.kept.invalidate(&room);
+    }
+
     /// The one value for a room, made when there is none.
     fn intern(&self, row: RoomRow) -> Result<Arc<Room>, StorageError> {
         let rules = room_version::rules(&row.version).ok_or_else(|| StorageError::Inconsistent {

@@ -123,7 +123,7 @@ impl Rooms {
 
     /// Whether every event of the room may be seen by everybody who is in it now, since the history visibility was never
     /// other than `shared` or `world_readable`.
-    async fn is_always_open(&self, room: &Room) -> Result<bool, StorageError> {
+    pub(crate) async fn is_always_open(&self, room: &Room) -> Result<bool, StorageError> {
         let (known, epoch) = {
             let state = room.read();
             (state.is_always_open, state.visibility_epoch())

@@ -154,6 +154,10 @@ impl Rooms {
         if let Some(event_id) = request.transaction.as_ref().and_then(|t| self.known_transaction(room, t)) {
             return Ok(vec![Written::Existing(event_id)]);
         }
+        if room.read().state_event("m.room.create", "").is_none() {
+            // A room that is known from an invite or a knock only.
+            return Err(WriteError::Forbidden("This server is not in the room".to_owned()));
+        }
         let (reply, answer) = oneshot::channel();
         self.enqueue(room, Job::Write { request, reply })?;
         // The task is gone without an answer only when it panicked.

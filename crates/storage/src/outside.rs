@@ -100,6 +100,20 @@ impl Txn {
         Ok(RoomNid(nid))
     }
 
+    /// Corrects the version of a room of which nothing else is known.
+    pub async fn set_stub_version(&mut self, room: RoomNid, version: &RoomVersionId) -> Result<()> {
+        sqlx::query!(
+            "UPDATE rooms SET room_version = $2
+             FROM room_heads h
+             WHERE rooms.room_nid = $1 AND h.room_nid = $1 AND h.version = 0",
+            room.0,
+            version.as_str()
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
     /// Notes what a local user becomes in a room. `false`, with nothing written, when `own` server is in the room: then its
     /// state says what its users are.
     pub async fn set_outside_member(

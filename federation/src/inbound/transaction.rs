@@ -179,8 +179,7 @@ impl Transactions {
             return Ok(refuse(&pdus, None, "this server is not in the room"));
         };
         if !room.has_server(self.inner.rooms.server_name()) {
-            count("unknown_room", pdus.len());
-            return Ok(refuse(&pdus, Some(&room), "this server is not in the room"));
+            return Ok(self.take_departures(&room, pdus).await?);
         }
         if !self.inner.rooms.allows_server(&room, origin).await? {
             count("acl", pdus.len());
@@ -230,6 +229,28 @@ impl Transactions {
         Ok(results)
     }
 
+    /// Takes what concerns the users of this server who are outside of a room that it is not in: that an invite was taken back,
+    /// or a knock refused.
+    async fn take_departures(
+        &self,
+        room: &Room,
+        pdus: Vec<Box<RawValue>>,
+    ) -> Result<PduResults, StorageError> {
+        let mut results = refuse(&pdus, Some(room), "this server is not in the room");
+        count("unknown_room", results.len());
+        let own = self.inner.rooms.server_name();
+        let texts: Vec<String> =
+            pdus.iter().filter(|pdu| is_about_user_of(pdu, own)).map(|pdu| pdu.get().to_owned()).collect();
+        for pdu in self.inner.keyring.verify_pdus(texts, room.rules).await.into_iter().flatten() {
+            let event_id = pdu.event_id().to_owned();
+            if self.inner.rooms.note_departure(room, pdu).await? {
+                count("departure", 1);
+                results.insert(event_id, Ok(()));
+            }
+        }
+        Ok(results)
+    }
+
     /// Writes down events that something is missing for.
     async fn stage(
         &self,
@@ -260,6 +281,17 @@ impl Transactions {
         self.inner.gaps.wake(room);
         Ok(staged.into_iter().map(|pdu| (pdu.event_id, Ok(()))).collect())
     }
+}
+
+/// Whether an event sets the membership of a user of a server.
+fn is_about_user_of(pdu: &RawValue, server: &ServerName) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Member {
+        r#type: String,
+        state_key: ruma::OwnedUserId,
+    }
+    serde_json::from_str::<Member>(pdu.get())
+        .is_ok_and(|member| member.r#type == "m.room.member" && member.state_key.server_name() == server)
 }
 
 /// The answer for an event; `None` when it has to wait.

@@ -26,7 +26,8 @@ pub(super) async fn post(
     limits.joins.check(session.user)?;
     check_join(&session, &actions, &request.room_id_or_alias).await?;
     let sender = Sender::from(&session);
-    let joined = actions.join(&request.room_id_or_alias, &sender, request.reason.as_deref()).await;
+    let joined =
+        actions.join_via(&request.room_id_or_alias, &request.via, &sender, request.reason.as_deref()).await;
     let room_id = joined.map_err(|error| membership_error(error, no_such_room))?;
     Ok(Reply(join_room_by_id_or_alias::v3::Response::new(room_id)))
 }

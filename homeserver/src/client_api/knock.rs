@@ -24,7 +24,8 @@ pub(super) async fn post(
     session.must_not_be_suspended()?;
     limits.joins.check(session.user)?;
     let sender = Sender::from(&session);
-    let knocked = actions.knock(&request.room_id_or_alias, &sender, request.reason.as_deref()).await;
+    let knocked =
+        actions.knock_via(&request.room_id_or_alias, &request.via, &sender, request.reason.as_deref()).await;
     let room_id = knocked.map_err(|error| membership_error(error, no_such_room))?;
     Ok(Reply(knock_room::v3::Response::new(room_id)))
 }

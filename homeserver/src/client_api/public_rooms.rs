@@ -109,13 +109,15 @@ fn limit(limit: UInt) -> usize {
     usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
 }
 
-fn since(since: Option<&str>) -> Result<Option<PublicRoomsToken>, ApiError> {
+/// Where a page begins.
+pub(crate) fn since(since: Option<&str>) -> Result<Option<PublicRoomsToken>, ApiError> {
     let Some(since) = since else { return Ok(None) };
     let token = PublicRoomsToken::parse(since);
     token.map(Some).ok_or_else(|| ApiError::invalid_param("`since` is not a token of this server"))
 }
 
-fn chunk(page: PublicRoomsPage) -> Vec<PublicRoomsChunk> {
+/// The rooms of a page in ruma's type.
+pub(crate) fn chunk(page: PublicRoomsPage) -> Vec<PublicRoomsChunk> {
     page.rooms.into_iter().map(room).collect()
 }
 

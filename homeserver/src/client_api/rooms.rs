@@ -36,7 +36,10 @@ use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_model::membership::Membership;
 use hs_room_rules::{build::BuildError, client_content::ContentError};
 use hs_rooms::{
-    Room, Rooms, Sender, WriteError, actions::UnknownRoom, membership::MembershipError, ports::RemoteError,
+    Room, Rooms, Sender, WriteError,
+    actions::UnknownRoom,
+    membership::MembershipError,
+    ports::{RemoteError, RemoteFailure},
     send::SendError,
 };
 use http::StatusCode;
@@ -151,6 +154,7 @@ pub(crate) fn send_error(error: SendError) -> ApiError {
         SendError::RedactsNothing => ApiError::bad_json(message),
         SendError::BadAlias(_) => ApiError::new(StatusCode::BAD_REQUEST, "M_BAD_ALIAS", message),
         SendError::RemoteUser(_) => remote_user(message),
+        SendError::Remote(failure) => remote_failure(failure),
         SendError::InvitesBlocked(_) => invites_blocked(message),
         SendError::Write(error) => write_error(error),
         SendError::Storage(error) => ApiError::internal(error),
@@ -163,10 +167,34 @@ pub(super) fn membership_error(error: MembershipError, unknown: fn(UnknownRoom) 
     match error {
         MembershipError::UnknownRoom(room) => unknown(room),
         MembershipError::RemoteUser(_) => remote_user(message),
+        MembershipError::Remote(failure) => remote_failure(failure),
+        MembershipError::AliasServer(_) => ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message),
         MembershipError::InvitesBlocked(_) => invites_blocked(message),
-        MembershipError::NotAllowed(why) => ApiError::forbidden(why),
+        MembershipError::NotAllowed(why) | MembershipError::NobodyCanAuthorise(why) => {
+            ApiError::forbidden(why)
+        }
         MembershipError::Write(error) => write_error(error),
         MembershipError::Storage(error) => ApiError::internal(error),
+    }
+}
+
+/// For what other servers do not do, or do not do rightly. What they refuse is told in their words; that a request was wrong is
+/// not the client's fault.
+fn remote_failure(failure: RemoteFailure) -> ApiError {
+    let text = failure.to_string();
+    let bad_gateway = || ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", text.clone());
+    match failure {
+        RemoteFailure::Refused { errcode, status, room_version, .. } => {
+            let is_ours = matches!(&*errcode, "" | "M_MISSING_PARAM" | "M_INVALID_PARAM" | "M_UNAUTHORIZED");
+            let status = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
+            let Some(status) = status.filter(|_| !is_ours) else { return bad_gateway() };
+            let error = ApiError::new(status, errcode, text);
+            match room_version {
+                Some(version) => error.with("room_version", version),
+                None => error,
+            }
+        }
+        RemoteFailure::Unreachable { .. } | RemoteFailure::Nonsense { .. } => bad_gateway(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use federation::{
     ClientOptions, FederationClient, History, Keyring, RequestVerifier,
-    adapters::{FederatedDirectory, FederatedKeys, RemoteProfiles, RemotePublicRooms},
+    adapters::{
+        FederatedDirectory, FederatedKeys, RemoteProfiles, RemotePublicRooms, rooms::RemoteRoomClient,
+    },
     discovery::{Dns, Hickory, NoDns},
     inbound::{edus::Edus, fetch::Fetch, gaps::Gaps, transaction::Transactions},
     keyring::KeyringOptions,
@@ -15,7 +17,7 @@ use hs_e2ee::E2ee;
 use hs_ephemeral::Ephemeral;
 use hs_model::clock::Clock;
 use hs_outbound::{Guard, tls_config};
-use hs_rooms::{Rooms, ports::RemoteDirectory};
+use hs_rooms::{RoomActions, Rooms, ports::RemoteDirectory};
 use rustls::ClientConfig;
 
 use super::Foundation;
@@ -29,9 +31,6 @@ pub(super) struct FederationServices {
     pub(super) verifier: RequestVerifier,
     pub(super) transactions: Transactions,
     pub(super) history: History,
-    /// Tells other servers what happens here.
-    #[expect(dead_code, reason = "the routes that take events of others into rooms have it forward them")]
-    pub(super) sender: Sender,
     pub(super) profiles: RemoteProfiles,
     pub(super) public_rooms: RemotePublicRooms,
 }
@@ -74,19 +73,27 @@ impl FederationServices {
         let history = History::new(rooms.clone(), client.clone(), fetch.clone());
         let gaps = Gaps::new(rooms.clone(), fetch, clock.clone());
         if config.federation.enabled {
-            start_sender(foundation, sender.clone());
+            start_sender(foundation, sender);
             supervise_gaps(foundation, &gaps);
         }
         let edus = Edus::new(rooms.clone(), ephemeral.clone(), e2ee.clone());
         let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, edus, clock);
         let profiles = RemoteProfiles::new(client.clone());
         let public_rooms = RemotePublicRooms::new(client.clone());
-        Self { client, keyring, verifier, transactions, history, sender, profiles, public_rooms }
+        Self { client, keyring, verifier, transactions, history, profiles, public_rooms }
     }
 
     /// The aliases of other servers.
     pub(super) fn directory(&self) -> Arc<dyn RemoteDirectory> {
         Arc::new(FederatedDirectory::new(self.client.clone()))
+    }
+
+    /// Has rooms ask other servers for help, unless this one talks to none.
+    pub(super) fn help(&self, actions: RoomActions) -> RoomActions {
+        if !self.verifier.policy().is_enabled() {
+            return actions;
+        }
+        actions.with_remote_rooms(Arc::new(RemoteRoomClient::new(self.client.clone(), self.keyring.clone())))
     }
 
     /// Lets users know the keys of users of other servers, unless this one talks to none.

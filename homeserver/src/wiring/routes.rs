@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, middleware, response::IntoResponse, routing::get};
+use federation::{adapters::finding::RemoteFinder, inbound::rooms::RoomAnswers};
 use hs_http::{
     body,
     client_ip::{self, TrustedProxies},
@@ -50,6 +51,7 @@ impl Apis {
             accounts: services.accounts.clone(),
             rooms: services.rooms.clone(),
             actions: services.actions.clone(),
+            finder: RemoteFinder::new(services.federation.client.clone()),
             delayed: services.delayed.clone(),
             room_limits: services.room_limits.clone(),
             push: services.push.clone(),
@@ -112,6 +114,7 @@ fn federation(foundation: &Foundation, services: &Services) -> Router {
         accounts: services.accounts.clone(),
         rooms: services.rooms.clone(),
         actions: services.actions.clone(),
+        room_answers: RoomAnswers::new(services.actions.clone(), federation.keyring.clone()),
         ephemeral: services.ephemeral.clone(),
         e2ee: services.e2ee.clone(),
         client: federation.client.clone(),

@@ -76,6 +76,7 @@ impl Services {
             FederationServices::new(foundation, clock, client, (&rooms, &ephemeral, &e2ee), &replica);
         let actions = RoomActions::new(rooms.clone(), Arc::new(AccountProfiles(accounts.clone())))
             .with_remote_directory(federation.directory());
+        let actions = federation.help(actions);
         federation.give_keys_to(&e2ee, &foundation.tasks);
         errands::start(&foundation.tasks, store, &actions);
         guests::start(&foundation.tasks, store, &actions);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{TryStreamExt as _, stream};
 use hs_model::{ids::RoomNid, membership::Membership};
 
-use super::MemberContent;
+use super::{MemberContent, MembershipError};
 use crate::{Intent, Room, RoomActions, Sender, WriteError, WriteRequest};
 
 /// How many rooms are written to at once: enough to share the flush to disk, few enough to leave room for others.
@@ -29,7 +29,30 @@ impl RoomActions {
     /// As for [`show_profile_everywhere`](Self::show_profile_everywhere).
     pub async fn leave_everywhere(&self, user: &Sender) -> Result<(), WriteError> {
         let intent = MemberContent::new(Membership::Leave, None).into_intent(&user.user_id);
-        self.write_everywhere(user, &[Membership::Join, Membership::Invite, Membership::Knock], &intent).await
+        self.write_everywhere(user, &[Membership::Join, Membership::Invite, Membership::Knock], &intent)
+            .await?;
+        self.leave_outside(user).await
+    }
+
+    /// Leaves the rooms that this server is not in.
+    async fn leave_outside(&self, user: &Sender) -> Result<(), WriteError> {
+        let memberships = self.rooms.store().reader().await?.list_memberships_of_user(user.nid).await?;
+        let content = MemberContent::new(Membership::Leave, None);
+        let outside =
+            memberships.iter().filter(|row| matches!(row.membership, Membership::Invite | Membership::Knock));
+        for row in outside {
+            let Some(room) = self.rooms.find_by_nid(row.room).await? else { continue };
+            if self.rooms.is_resident(&room).await? {
+                continue;
+            }
+            match self.leave_from_outside(&room, user, &content).await {
+                Err(MembershipError::Storage(error)) => return Err(error.into()),
+                Err(MembershipError::Write(error)) => return Err(error),
+                // Whoever else is asked has a say in it only as long as they answer.
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn write_everywhere(
@@ -47,6 +70,9 @@ impl RoomActions {
 
     async fn write_in(&self, room: RoomNid, user: &Sender, intent: &Intent) -> Result<(), WriteError> {
         let Some(room): Option<Arc<Room>> = self.rooms.find_by_nid(room).await? else { return Ok(()) };
+        if !self.rooms.is_resident(&room).await? {
+            return Ok(());
+        }
         match self.rooms.write_one(&room, WriteRequest::one(user.clone(), intent.clone())).await {
             // Who is refused was removed meanwhile.
             Ok(_) | Err(WriteError::Forbidden(_) | WriteError::Policy(_)) => Ok(()),

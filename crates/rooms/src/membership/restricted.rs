@@ -2,7 +2,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms>
 
-use hs_model::membership::Membership;
+use hs_model::{ids::RoomNid, membership::Membership};
 use hs_room_rules::power_levels::{PowerLevels, PowerLevelsContent};
 use hs_storage::StorageError;
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
@@ -20,6 +20,9 @@ pub(crate) enum RestrictedJoinError {
     /// The user has joined none of the rooms.
     #[error("you are not in any of the rooms whose members may join this one")]
     NotAMember,
+    /// This server is not in all of the rooms, so that it can not tell.
+    #[error("this server can not tell whether you are in a room whose members may join this one")]
+    CannotTell,
     /// Nobody here may invite.
     #[error("nobody on this server has the power to let you in")]
     NobodyCanAuthorise,
@@ -68,9 +71,7 @@ impl RoomActions {
         else {
             return Ok(None);
         };
-        if !self.is_in_allowed_room(rules, user).await? {
-            return Err(RestrictedJoinError::NotAMember);
-        }
+        self.check_is_in_allowed_room(rules, user).await?;
         let levels = create.and_then(|create| PowerLevels::new(create, power_levels.map(|pdu| &**pdu)).ok());
         let levels = levels.ok_or(RestrictedJoinError::NobodyCanAuthorise)?;
         // First those who have power by name, since they nearly always can.
@@ -100,7 +101,11 @@ impl RoomActions {
         found.map(Some).ok_or(RestrictedJoinError::NobodyCanAuthorise)
     }
 
-    async fn is_in_allowed_room(&self, rules: JoinRules, user: &Sender) -> Result<bool, StorageError> {
+    async fn check_is_in_allowed_room(
+        &self,
+        rules: JoinRules,
+        user: &Sender,
+    ) -> Result<(), RestrictedJoinError> {
         let rooms: Vec<OwnedRoomId> = rules
             .allow
             .into_iter()
@@ -109,8 +114,19 @@ impl RoomActions {
             .map(|condition| condition.room_id)
             .collect();
         if rooms.is_empty() {
-            return Ok(false);
+            return Err(RestrictedJoinError::NotAMember);
         }
-        self.rooms.store().reader().await?.is_joined_to_any(&rooms, user.nid).await
+        let mut reader = self.rooms.store().reader().await?;
+        if reader.is_joined_to_any(&rooms, user.nid).await? {
+            return Ok(());
+        }
+        let known: Vec<RoomNid> = reader.find_room_nids(&rooms).await?.into_values().collect();
+        let own = reader.list_stays_of_server(&known, self.rooms.server_name()).await?;
+        let joined = own.values().filter(|membership| **membership == Membership::Join).count();
+        // Of a user of this server it is known that they are not where nobody of this server is.
+        if joined < rooms.len() && !self.rooms.is_local(&user.user_id) {
+            return Err(RestrictedJoinError::CannotTell);
+        }
+        Err(RestrictedJoinError::NotAMember)
     }
 }

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use hs_model::membership::Membership;
 use hs_room_rules::power_levels::PowerLevels;
 use hs_storage::StorageError;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomOrAliasId, UserId};
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, UserId,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -13,7 +15,9 @@ use super::{MemberContent, RestrictedJoinError};
 use crate::{
     Intent, Room, RoomActions, Sender, WriteError, WriteRequest,
     actions::{FindRoomError, UnknownRoom},
+    aliases::AliasError,
     intent::{ExpectedMembership, Mismatch},
+    ports::RemoteFailure,
 };
 
 /// Whom one may kick.
@@ -37,15 +41,24 @@ pub enum MembershipError {
     /// There is no such room here.
     #[error(transparent)]
     UnknownRoom(#[from] UnknownRoom),
-    /// The user is of another server, which has to be asked.
-    #[error("{0} is a user of another server, and this server can not invite users of other servers yet")]
+    /// The user is of another server, and this one talks to no other.
+    #[error("{0} is a user of another server, and this server does not take part in federation")]
     RemoteUser(OwnedUserId),
+    /// Other servers would have to help, and do not.
+    #[error(transparent)]
+    Remote(#[from] RemoteFailure),
+    /// The server of an alias could not be asked where it leads.
+    #[error("{0}")]
+    AliasServer(String),
     /// The user wants no invites.
     #[error("{0} does not accept invites")]
     InvitesBlocked(OwnedUserId),
     /// The room lets in members of other rooms, and the user is none.
     #[error("{0}")]
     NotAllowed(String),
+    /// The room lets in members of other rooms, and nobody of this server has the power to.
+    #[error("{0}")]
+    NobodyCanAuthorise(String),
     /// The rules of the room forbid it, or it could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -60,6 +73,40 @@ impl From<FindRoomError> for MembershipError {
             FindRoomError::Unknown(unknown) => Self::UnknownRoom(unknown),
             FindRoomError::Storage(error) => Self::Storage(error),
         }
+    }
+}
+
+/// Where a room is that a user wants to get into.
+struct Place {
+    room_id: OwnedRoomId,
+    /// The room, when this server is in it.
+    resident: Option<Arc<Room>>,
+    /// Servers that may be in it.
+    servers: Vec<OwnedServerName>,
+}
+
+/// Why nobody can let a user in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum NoWayIn {
+    NotAllowed(String),
+    /// Somebody of another server might.
+    NobodyHere(String),
+}
+
+impl From<NoWayIn> for MembershipError {
+    fn from(why: NoWayIn) -> Self {
+        match why {
+            NoWayIn::NotAllowed(why) => Self::NotAllowed(why),
+            NoWayIn::NobodyHere(why) => Self::NobodyCanAuthorise(why),
+        }
+    }
+}
+
+fn alias_error(alias: &RoomAliasId, error: AliasError) -> MembershipError {
+    match error {
+        AliasError::Storage(error) => MembershipError::Storage(error),
+        AliasError::Remote(error) => MembershipError::AliasServer(error.to_string()),
+        _ => UnknownRoom::Alias(alias.to_owned()).into(),
     }
 }
 
@@ -80,19 +127,83 @@ impl RoomActions {
         sender: &Sender,
         reason: Option<&str>,
     ) -> Result<OwnedRoomId, MembershipError> {
-        let room = self.find_room(room).await?;
-        if room.read().membership(sender.nid) != Some(Membership::Join) {
-            let profile = self.profile(&sender.user_id).await?;
-            let content = MemberContent::new(Membership::Join, reason).with_profile(profile);
-            self.write_join(&room, sender, |authoriser| {
+        self.join_via(room, &[], sender, reason).await
+    }
+
+    /// Joins a room, through servers that may be in it when this one is not.
+    pub async fn join_via(
+        &self,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        sender: &Sender,
+        reason: Option<&str>,
+    ) -> Result<OwnedRoomId, MembershipError> {
+        let (actions, room, via, sender) = (self.clone(), room.to_owned(), via.to_vec(), sender.clone());
+        let reason = reason.map(ToOwned::to_owned);
+        self.to_the_end(async move { actions.join_now(&room, &via, &sender, reason.as_deref()).await }).await
+    }
+
+    /// Does what other servers take part in, whether or not anybody waits for the outcome: they would go on with it as well.
+    pub(super) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, MembershipError>> + Send + 'static,
+    ) -> Result<T, MembershipError> {
+        let done = self.rooms.inner.tasks.spawn(work).await;
+        // Only a panic keeps it from an outcome.
+        done.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+    }
+
+    async fn join_now(
+        &self,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        sender: &Sender,
+        reason: Option<&str>,
+    ) -> Result<OwnedRoomId, MembershipError> {
+        let place = self.find_place(room, via, sender).await?;
+        let profile = self.profile(&sender.user_id).await?;
+        let content = MemberContent::new(Membership::Join, reason).with_profile(profile);
+        let _turn = self.joining.take_turn(&place.room_id).await;
+        // Whoever joined meanwhile may have brought the room here.
+        let place = self.find_place((&*place.room_id).into(), &place.servers, sender).await?;
+        let room = match &place.resident {
+            Some(room) if self.rooms.membership(room, sender.nid).await? == Some(Membership::Join) => {
+                return Ok(place.room_id);
+            }
+            Some(room) => {
+                self.join_here(room, sender, &content, &place.servers).await?;
+                room.clone()
+            }
+            None => self.join_through(&place.room_id, sender, &content, &place.servers).await?,
+        };
+        self.settle_in(&room, sender).await;
+        Ok(place.room_id)
+    }
+
+    /// Joins a room that this server is in. Where nobody here can let the user in, others may.
+    async fn join_here(
+        &self,
+        room: &Arc<Room>,
+        sender: &Sender,
+        content: &MemberContent<'_>,
+        servers: &[OwnedServerName],
+    ) -> Result<(), MembershipError> {
+        let joined = self
+            .write_join(room, sender, |authoriser| {
                 let content =
                     MemberContent { join_authorised_via_users_server: authoriser, ..content.clone() };
                 content.into_intent(&sender.user_id)
             })
-            .await?;
-            self.settle_in(&room, sender).await;
+            .await;
+        match joined {
+            Err(MembershipError::NobodyCanAuthorise(why)) if self.remote_rooms.is_some() => {
+                match self.join_through(&room.room_id, sender, content, servers).await {
+                    Err(MembershipError::UnknownRoom(_)) => Err(MembershipError::NotAllowed(why)),
+                    joined => joined.map(drop),
+                }
+            }
+            joined => joined.map(drop),
         }
-        Ok(room.room_id.clone())
     }
 
     /// Asks to be let into a room.
@@ -102,11 +213,39 @@ impl RoomActions {
         sender: &Sender,
         reason: Option<&str>,
     ) -> Result<OwnedRoomId, MembershipError> {
-        let room = self.find_room(room).await?;
+        self.knock_via(room, &[], sender, reason).await
+    }
+
+    /// Asks to be let into a room, through servers that may be in it when this one is not.
+    pub async fn knock_via(
+        &self,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        sender: &Sender,
+        reason: Option<&str>,
+    ) -> Result<OwnedRoomId, MembershipError> {
+        let (actions, room, via, sender) = (self.clone(), room.to_owned(), via.to_vec(), sender.clone());
+        let reason = reason.map(ToOwned::to_owned);
+        self.to_the_end(async move { actions.knock_now(&room, &via, &sender, reason.as_deref()).await }).await
+    }
+
+    async fn knock_now(
+        &self,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        sender: &Sender,
+        reason: Option<&str>,
+    ) -> Result<OwnedRoomId, MembershipError> {
+        let place = self.find_place(room, via, sender).await?;
         let profile = self.profile(&sender.user_id).await?;
         let content = MemberContent::new(Membership::Knock, reason).with_profile(profile);
-        self.write_one(&room, sender, content.into_intent(&sender.user_id)).await?;
-        Ok(room.room_id.clone())
+        match &place.resident {
+            Some(room) => {
+                self.write_one(room, sender, content.into_intent(&sender.user_id)).await?;
+            }
+            None => self.knock_through(&place.room_id, sender, &content, &place.servers).await?,
+        }
+        Ok(place.room_id)
     }
 
     /// Leaves a room, rejects the invite to it, or takes back a knock.
@@ -117,11 +256,46 @@ impl RoomActions {
         reason: Option<&str>,
     ) -> Result<(), MembershipError> {
         let room = self.known(room_id).await?;
-        let intent = MemberContent::new(Membership::Leave, reason).into_intent(&sender.user_id);
-        self.write_one(&room, sender, intent).await.map(drop)
+        let content = MemberContent::new(Membership::Leave, reason);
+        if self.rooms.is_resident(&room).await? {
+            return self.write_one(&room, sender, content.into_intent(&sender.user_id)).await.map(drop);
+        }
+        let (actions, sender) = (self.clone(), sender.clone());
+        let reason = reason.map(ToOwned::to_owned);
+        self.to_the_end(async move {
+            let content = MemberContent::new(Membership::Leave, reason.as_deref());
+            actions.leave_from_outside(&room, &sender, &content).await
+        })
+        .await
     }
 
-    /// Invites a user of this server.
+    /// Where a room is that a user wants to get into.
+    async fn find_place(
+        &self,
+        room: &RoomOrAliasId,
+        via: &[OwnedServerName],
+        sender: &Sender,
+    ) -> Result<Place, MembershipError> {
+        let (room_id, mut servers) = match <&RoomId>::try_from(room) {
+            Ok(room_id) => (room_id.to_owned(), via.to_vec()),
+            Err(alias) => {
+                let found = self.look_up_alias(alias).await.map_err(|error| alias_error(alias, error))?;
+                let mut servers = via.to_vec();
+                servers.extend(found.servers);
+                (found.room_id, servers)
+            }
+        };
+        let mut resident = None;
+        if let Some(room) = self.rooms.find(&room_id).await? {
+            servers = self.servers_for(&room, sender, &servers).await?;
+            resident = self.rooms.is_resident(&room).await?.then_some(room);
+        } else {
+            servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        }
+        Ok(Place { room_id, resident, servers })
+    }
+
+    /// Invites a user.
     pub async fn invite(
         &self,
         room_id: &RoomId,
@@ -136,7 +310,7 @@ impl RoomActions {
         }
         let profile = self.profile(options.target).await?;
         let content = MemberContent::new(Membership::Invite, options.reason).with_profile(profile);
-        self.write_one(&room, sender, content.into_intent(options.target)).await.map(drop)
+        self.write_invite(&room, sender, options.target, content.into_intent(options.target)).await.map(drop)
     }
 
     /// Removes a user from a room, or takes back an invite.
@@ -181,13 +355,18 @@ impl RoomActions {
         struct Content {
             membership: String,
         }
+        if !self.rooms.is_resident(room).await? {
+            // Others would have to help, which the endpoints for joining and leaving ask them for.
+            return Err(MembershipError::NotAllowed("This server is not in the room".to_owned()));
+        }
         // What is not even that is refused by the checks of content, in their words.
         let membership = serde_json::from_str::<Content>(&content).map(|content| content.membership);
         let target_id = <&UserId>::try_from(target);
         match (membership.as_deref(), target_id) {
             (Ok("invite"), Ok(target_id)) => {
                 self.check_can_be_invited(target_id).await?;
-                self.write_one(room, sender, Intent::state("m.room.member", target, content)).await
+                let intent = Intent::state("m.room.member", target, content);
+                self.write_invite(room, sender, target_id, intent).await
             }
             (Ok("join"), _) if target == sender.user_id => {
                 self.write_join(room, sender, |authoriser| {
@@ -222,13 +401,15 @@ impl RoomActions {
     /// Whether this server can and may invite somebody.
     ///
     /// <https://spec.matrix.org/v1.19/client-server-api/#invite-permission>
-    pub(crate) async fn check_can_be_invited(&self, user_id: &UserId) -> Result<(), MembershipError> {
+    pub async fn check_can_be_invited(&self, user_id: &UserId) -> Result<(), MembershipError> {
         #[derive(Deserialize)]
         struct Permission {
             default_action: String,
         }
         if !self.rooms.is_local(user_id) {
-            return Err(MembershipError::RemoteUser(user_id.to_owned()));
+            // Whether they want invites is for their own server to say.
+            let is_possible = self.remote_rooms.is_some();
+            return if is_possible { Ok(()) } else { Err(MembershipError::RemoteUser(user_id.to_owned())) };
         }
         let store = self.rooms.store();
         let user = store.intern_user(user_id).await?;
@@ -269,7 +450,7 @@ impl RoomActions {
             // A refusal brings what memory knows of the room up to date; perhaps there is another way in.
             let known = std::mem::replace(&mut way, self.find_way_in(room, sender).await?);
             if way == known {
-                return Err(known.err().map_or(error.into(), MembershipError::NotAllowed));
+                return Err(known.err().map_or(error.into(), MembershipError::from));
             }
         }
     }
@@ -279,17 +460,20 @@ impl RoomActions {
         &self,
         room: &Room,
         sender: &Sender,
-    ) -> Result<Result<Option<OwnedUserId>, String>, StorageError> {
+    ) -> Result<Result<Option<OwnedUserId>, NoWayIn>, StorageError> {
         match self.find_authoriser(room, sender).await {
             Ok(authoriser) => Ok(Ok(authoriser)),
             Err(RestrictedJoinError::Storage(error)) => Err(error),
-            Err(error @ (RestrictedJoinError::NotAMember | RestrictedJoinError::NobodyCanAuthorise)) => {
-                Ok(Err(error.to_string()))
+            Err(error @ (RestrictedJoinError::NotAMember | RestrictedJoinError::CannotTell)) => {
+                Ok(Err(NoWayIn::NotAllowed(error.to_string())))
+            }
+            Err(error @ RestrictedJoinError::NobodyCanAuthorise) => {
+                Ok(Err(NoWayIn::NobodyHere(error.to_string())))
             }
         }
     }
 
-    async fn write_one(
+    pub(super) async fn write_one(
         &self,
         room: &Arc<Room>,
         sender: &Sender,

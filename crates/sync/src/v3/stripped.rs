@@ -2,27 +2,14 @@
 
 use std::sync::Arc;
 
-use hs_model::ids::EventNid;
 use hs_rooms::{Room, client_event::stripped};
 use hs_storage::StorageError;
+use ruma::UserId;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Batch, Context};
 use crate::{feed::Stay, service::Inner};
-
-/// The state that is shown to those outside.
-///
-/// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
-const SHOWN: [&str; 7] = [
-    "m.room.create",
-    "m.room.name",
-    "m.room.avatar",
-    "m.room.topic",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-    "m.room.encryption",
-];
 
 /// A room that the user is invited to.
 #[derive(Debug, Serialize)]
@@ -64,15 +51,26 @@ pub(crate) async fn shown_state(
     room: &Room,
     stay: &Stay,
 ) -> Result<Vec<Box<RawValue>>, StorageError> {
-    let mut reader = inner.store.reader().await?;
-    let own = reader.list_events(&[stay.event]).await?;
-    let nids: Vec<EventNid> = {
-        let state = room.read();
-        let shown = SHOWN.iter().filter_map(|event_type| state.state_event(event_type, ""));
-        // Who sent the invite, by name and picture; for a knock that is the user.
-        let inviter = own.first().and_then(|event| state.state_event("m.room.member", event.sender.as_str()));
-        shown.chain(inviter.filter(|nid| *nid != stay.event)).collect()
+    let own = inner.store.list_events(&[stay.event]).await?;
+    let user = match own.first().and_then(|event| event.state_key.as_deref()).map(UserId::parse) {
+        Some(Ok(user_id)) => inner.store.find_user(&user_id).await?,
+        _ => None,
     };
-    let events = reader.list_events(&nids).await?;
+    // Of a room that this server is not in it knows what came with the invite.
+    let kept = match user {
+        Some(user) => inner.rooms.find_stripped_state(room, user).await?,
+        None => None,
+    };
+    if let Some(kept) = kept {
+        let mut events: Vec<Box<RawValue>> = serde_json::from_str(&kept.state).unwrap_or_default();
+        for event in &own {
+            events.push(stripped(room, event)?);
+        }
+        return Ok(events);
+    }
+    // Who sent the invite, by name and picture; for a knock that is the user.
+    let inviter = own.first().map(|event| event.sender.clone());
+    let mut events = inner.rooms.list_shown_state(room, inviter.as_deref()).await?;
+    events.retain(|event| event.nid != stay.event);
     events.iter().chain(&own).map(|event| stripped(room, event)).collect()
 }

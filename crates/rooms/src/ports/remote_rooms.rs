@@ -1,0 +1,119 @@
+//! Rooms of which other servers know more than this one.
+
+use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
+
+use hs_model::membership::Membership;
+use hs_room_rules::pdu::Pdu;
+use ruma::{OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
+use serde_json::value::RawValue;
+
+/// Why another server did not do what it was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RemoteFailure {
+    /// It could not be reached, or did not answer in time.
+    #[error("{server} could not be asked: {reason}")]
+    Unreachable {
+        /// The server.
+        server: OwnedServerName,
+        /// What went wrong.
+        reason: String,
+    },
+    /// It does not want to, and says why.
+    #[error("{server} refused: {message}")]
+    Refused {
+        /// The server.
+        server: OwnedServerName,
+        /// The HTTP status.
+        status: u16,
+        /// The error code.
+        errcode: String,
+        /// Why, for people.
+        message: String,
+        /// The version of the room, where that is the reason.
+        room_version: Option<String>,
+    },
+    /// What it answered is not what it must be.
+    #[error("the answer of {server} cannot be used: {reason}")]
+    Nonsense {
+        /// The server.
+        server: OwnedServerName,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The answer of [`RemoteRooms`].
+pub type RemoteFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, RemoteFailure>> + Send + 'a>>;
+
+/// What a user wants to become in a room.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberWish<'a> {
+    /// `Join`, `Knock` or `Leave`.
+    pub membership: Membership,
+    /// The room.
+    pub room_id: &'a RoomId,
+    /// The user, of this server.
+    pub user_id: &'a UserId,
+}
+
+/// A member event to be, as a server in the room has prepared it. Nothing of it is checked.
+#[derive(Clone, Debug)]
+pub struct MemberTemplate {
+    /// The version of the room; a server that does not say so means version 1.
+    pub version: RoomVersionId,
+    /// The event without hashes and signatures.
+    pub event: Box<RawValue>,
+}
+
+/// What a server answers to a join. Signatures and hashes of the events are right; whoever takes them must check that they
+/// belong together, and that the rules of rooms allow them.
+#[derive(Clone, Debug)]
+pub struct JoinAnswer {
+    /// The state before the join.
+    pub state: Vec<Arc<Pdu>>,
+    /// What authorises it.
+    pub auth_chain: Vec<Arc<Pdu>>,
+    /// The join, where the server has added its signature.
+    pub event: Option<Arc<Pdu>>,
+}
+
+/// An invite for a user of another server.
+#[derive(Clone, Debug)]
+pub struct Invitation<'a> {
+    /// The invite, signed by this server.
+    pub pdu: &'a Pdu,
+    /// The version of the room.
+    pub version: &'a RoomVersionId,
+    /// Events that tell the user what room it is.
+    pub shown: Vec<Box<RawValue>>,
+}
+
+/// Asks other servers about rooms that this server is not in, or needs their help with.
+pub trait RemoteRooms: Send + Sync + Debug {
+    /// Has a member event prepared.
+    fn make_member<'a>(
+        &'a self,
+        server: &'a ServerName,
+        wish: MemberWish<'a>,
+    ) -> RemoteFuture<'a, MemberTemplate>;
+
+    /// Hands in a join.
+    fn send_join<'a>(&'a self, server: &'a ServerName, join: &'a Pdu) -> RemoteFuture<'a, JoinAnswer>;
+
+    /// Hands in a knock; the answer is stripped state, or whole events.
+    fn send_knock<'a>(
+        &'a self,
+        server: &'a ServerName,
+        knock: &'a Pdu,
+    ) -> RemoteFuture<'a, Vec<Box<RawValue>>>;
+
+    /// Hands in a leave.
+    fn send_leave<'a>(&'a self, server: &'a ServerName, leave: &'a Pdu) -> RemoteFuture<'a, ()>;
+
+    /// Tells the server of an invited user; returns the invite with that server's signature, which is checked.
+    fn invite<'a>(
+        &'a self,
+        server: &'a ServerName,
+        invitation: Invitation<'a>,
+    ) -> RemoteFuture<'a, Box<RawValue>>;
+}
