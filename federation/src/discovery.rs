@@ -63,7 +63,11 @@ impl Discovery {
             return self.lookup(host, port).await;
         }
         for service in SERVICES {
-            let records = self.dns.srv(&format!("{service}.{host}.")).await?;
+            // Some name servers answer questions about services with an error where there is simply none.
+            let records = self.dns.srv(&format!("{service}.{host}.")).await.unwrap_or_else(|error| {
+                tracing::debug!(%host, %service, %error, "cannot look up a service");
+                Vec::new()
+            });
             if !records.is_empty() {
                 return self.lookup_all(records).await;
             }

@@ -14,6 +14,7 @@ mod invites;
 mod joins;
 mod keys;
 mod pairs;
+mod neighbours;
 mod people;
 mod policy;
 mod reading;
