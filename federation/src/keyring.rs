@@ -23,7 +23,6 @@ use hs_room_rules::{
 };
 use hs_storage::Store;
 use moka::sync::Cache;
-use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 
 use self::fetch::Fetching;
@@ -37,6 +36,8 @@ pub use self::{
 const CACHED_SERVERS: u64 = 10_000;
 /// How many servers are asked for their keys at the same time for one caller.
 const MAX_FETCHES: usize = 50;
+/// How long the answer to a shared question is kept at most, should the one who asked have left before they took it out.
+const FETCH_TTL: Duration = Duration::from_secs(1);
 /// How soon notaries are asked about a server again.
 const NOTARY_PAUSE: Duration = Duration::from_secs(20);
 
@@ -149,7 +150,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     own: Arc<KnownKeys>,
     known: Cache<OwnedServerName, Arc<KnownKeys>>,
-    fetching: Mutex<Fetching>,
+    fetching: Fetching,
     /// Servers that could not be asked, and how often in a row; and those that just were.
     pauses: Cache<OwnedServerName, Pause>,
     /// Servers about which notaries were asked a moment ago.
@@ -160,7 +161,11 @@ struct Inner {
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until_ms: i64,
+    /// How often in a row it did not answer.
     failures: u32,
+    /// How often it was asked since some time.
+    window_since_ms: i64,
+    fetches: u32,
 }
 
 impl fmt::Debug for Keyring {
@@ -189,7 +194,8 @@ impl Keyring {
             clock,
             own,
             known: Cache::builder().max_capacity(CACHED_SERVERS).build(),
-            fetching: Mutex::default(),
+            // Those who leave while they wait leave nothing behind.
+            fetching: Fetching::builder().max_capacity(CACHED_SERVERS).time_to_live(FETCH_TTL).build(),
             pauses: Cache::builder()
                 .max_capacity(CACHED_SERVERS)
                 .time_to_live(Duration::from_hours(24))

@@ -3,7 +3,6 @@
 //! A handler takes [`FederationArgs`], whose server has proved who it is, calls one service, and maps what went wrong by
 //! one `match` beside it.
 
-pub(crate) mod acl;
 pub(crate) mod auth;
 mod backfill;
 mod event;

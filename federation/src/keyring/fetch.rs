@@ -1,15 +1,12 @@
 //! Asking servers for their keys: one question at a time for each server, and not again too soon.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::{
-    FutureExt as _,
-    future::{BoxFuture, Shared},
-};
 use hs_room_rules::{
     canonical_json::{Object, ParseOptions},
     sign::verify_json,
 };
+use moka::future::Cache;
 use ruma::{OwnedServerName, ServerName};
 
 use super::{
@@ -18,39 +15,29 @@ use super::{
 
 /// How many documents of one server a notary's answer may hold: one for each key, in the worst case.
 const MAX_DOCUMENTS_PER_SERVER: usize = 20;
-/// How soon a server that answered is asked again: long enough that requests with made-up key ids do not make us ask
-/// without end, and short enough for one that has just changed its key.
-const PAUSE_MS: i64 = 5_000;
+/// How often a server that answers is asked within a window of time: requests with made-up key ids do not make us ask without
+/// end, and one that has just changed its key is asked at once.
+const MAX_FETCHES_IN_WINDOW: u32 = 5;
+const WINDOW_MS: i64 = 30_000;
 /// How soon one that did not answer is asked again: at first, and at last.
 const FIRST_BACKOFF_MS: i64 = 5_000;
 const LAST_BACKOFF_MS: i64 = 10 * 60 * 1_000;
 
-/// Questions that are under way.
-pub(super) type Fetching = HashMap<OwnedServerName, Shared<BoxFuture<'static, Option<Arc<KnownKeys>>>>>;
+/// Questions that are under way: what comes of them is forgotten at once, so that all who share one came before its answer.
+pub(super) type Fetching = Cache<OwnedServerName, Option<Arc<KnownKeys>>>;
 
 impl Keyring {
     /// Asks a server for its keys, unless that was done a moment ago; returns what is known afterwards.
     pub(super) async fn fetch(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
-        let fetch = {
-            let mut fetching = self.inner.fetching.lock();
-            match fetching.get(server) {
-                Some(fetch) => fetch.clone(),
-                None => {
-                    if self.is_paused(server) {
-                        return self.in_memory(server);
-                    }
-                    let fetch = self.clone().fetch_now(server.to_owned()).boxed().shared();
-                    fetching.insert(server.to_owned(), fetch.clone());
-                    fetch
-                }
-            }
-        };
-        let known = fetch.clone().await;
-        let mut fetching = self.inner.fetching.lock();
-        if fetching.get(server).is_some_and(|current| current.ptr_eq(&fetch)) {
-            fetching.remove(server);
+        if self.is_paused(server) {
+            return self.in_memory(server);
         }
-        known
+        let fetching = &self.inner.fetching;
+        let fetched = fetching.entry_by_ref(server).or_insert_with(self.fetch_now(server)).await;
+        if fetched.is_fresh() {
+            fetching.invalidate(server).await;
+        }
+        fetched.into_value()
     }
 
     fn is_paused(&self, server: &ServerName) -> bool {
@@ -58,12 +45,12 @@ impl Keyring {
         self.inner.pauses.get(server).is_some_and(|pause| now_ms < pause.until_ms)
     }
 
-    async fn fetch_now(self, server: OwnedServerName) -> Option<Arc<KnownKeys>> {
-        let document = self.ask(&server).await;
-        self.note_pause(&server, document.is_some());
+    async fn fetch_now(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
+        let document = self.ask(server).await;
+        self.note_pause(server, document.is_some());
         match document {
-            Some(document) => Some(self.learn(&server, &document, true).await),
-            None => self.in_memory(&server),
+            Some(document) => Some(self.learn(server, &document, true).await),
+            None => self.in_memory(server),
         }
     }
 
@@ -135,7 +122,7 @@ impl Keyring {
     /// Checks the notary's own signature. Its keys come from itself only: notaries do not vouch for each other.
     async fn verify_notary(&self, notary: &ServerName, object: &Object<'_>) -> Result<(), SignedError> {
         let now_ms = self.inner.clock.now_ms();
-        let current = |known: &KnownKeys| -> std::collections::BTreeMap<String, String> {
+        let current = |known: &KnownKeys| -> BTreeMap<String, String> {
             let keys = known.keys.iter().filter(|(_, key)| !key.is_retired && key.is_valid_at(now_ms));
             keys.map(|(id, key)| (id.clone(), key.public_key.clone())).collect()
         };
@@ -148,18 +135,28 @@ impl Keyring {
     }
 
     fn note_pause(&self, server: &ServerName, is_known: bool) {
-        let failures = match self.inner.pauses.get(server) {
-            _ if is_known => 0,
-            Some(pause) => pause.failures.saturating_add(1),
-            None => 1,
-        };
-        let pause_ms = match failures {
-            0 => PAUSE_MS,
-            failures => (FIRST_BACKOFF_MS << (failures - 1).min(10)).min(LAST_BACKOFF_MS),
-        };
-        let until_ms = self.inner.clock.now_ms() + pause_ms;
-        self.inner.pauses.insert(server.to_owned(), Pause { until_ms, failures });
+        let now_ms = self.inner.clock.now_ms();
+        let before = self.inner.pauses.get(server);
+        let pause =
+            if is_known { pause_after_answer(before, now_ms) } else { pause_after_failure(before, now_ms) };
+        self.inner.pauses.insert(server.to_owned(), pause);
     }
+}
+
+fn pause_after_answer(before: Option<Pause>, now_ms: i64) -> Pause {
+    let window = before.filter(|pause| now_ms < pause.window_since_ms + WINDOW_MS);
+    let (window_since_ms, fetches) =
+        window.map_or((now_ms, 0), |pause| (pause.window_since_ms, pause.fetches));
+    let fetches = fetches + 1;
+    let until_ms = if fetches < MAX_FETCHES_IN_WINDOW { now_ms } else { window_since_ms + WINDOW_MS };
+    Pause { until_ms, failures: 0, window_since_ms, fetches }
+}
+
+fn pause_after_failure(before: Option<Pause>, now_ms: i64) -> Pause {
+    let failures = before.map_or(0, |pause| pause.failures);
+    let pause_ms = (FIRST_BACKOFF_MS << failures.min(10)).min(LAST_BACKOFF_MS);
+    let until_ms = now_ms + pause_ms;
+    Pause { until_ms, failures: failures.saturating_add(1), window_since_ms: now_ms, fetches: 0 }
 }
 
 /// Why the word of a notary does not count.

@@ -13,6 +13,7 @@ use hs_room_rules::{
     room_version,
 };
 use hs_testkit::TestDb;
+use parking_lot::Mutex;
 use ruma::RoomVersionId;
 
 use super::*;
@@ -183,14 +184,24 @@ async fn key_is_not_believed_for_longer_than_a_week() {
 async fn unknown_key_ids_do_not_make_us_ask_without_end() {
     let ground = Ground::new().await;
     ground.script.publish("a.example", document("a.example", &key(1), &[], NOW + DAY));
-    for seed in 2..10 {
+    for seed in 2..20 {
         assert!(!ground.has("a.example", &key(seed)).await);
     }
-    assert_eq!(ground.script.fetches(), 1);
+    assert_eq!(ground.script.fetches(), 5);
 
-    // A server that has just changed its key waits no longer than this.
-    ground.clock.advance_ms(5_000);
+    ground.clock.advance_ms(30_000);
+    assert!(!ground.has("a.example", &key(20)).await);
+    assert_eq!(ground.script.fetches(), 6);
+}
+
+#[tokio::test]
+async fn new_key_counts_at_once_and_the_old_one_no_longer() {
+    let ground = Ground::new().await;
+    ground.script.publish("a.example", document("a.example", &key(1), &[], NOW + DAY));
+    assert!(ground.has("a.example", &key(1)).await);
+
     ground.script.publish("a.example", document("a.example", &key(2), &[(&key(1), NOW)], NOW + DAY));
+
     assert!(ground.has("a.example", &key(2)).await);
     assert!(!ground.has("a.example", &key(1)).await, "a retired key signs no requests");
 }
