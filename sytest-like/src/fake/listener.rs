@@ -75,12 +75,19 @@ async fn serve(
     let reply = match authenticate(&server, &received, &uri, &bytes).await {
         Ok(origin) => {
             received.origin = origin;
-            server.record(received.clone());
-            // A handler that waits must not keep the server alive.
             let handlers = server.handlers_for(&received);
-            let weak = Arc::downgrade(&server.inner);
-            drop(server);
-            decide(&weak, handlers, received).await.ok_or(HangUp)?
+            if handlers.is_empty() {
+                // Who waits for a request finds the rooms as they are after it.
+                let reply = server.honest_reply(&received).await;
+                server.record(received);
+                reply
+            } else {
+                server.record(received.clone());
+                // A handler that waits must not keep the server alive.
+                let weak = Arc::downgrade(&server.inner);
+                drop(server);
+                decide(&weak, handlers, received).await.ok_or(HangUp)?
+            }
         }
         Err(fault) => {
             server.complain(format!("{} {uri}: {fault}", received.method));
