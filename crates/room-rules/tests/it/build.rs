@@ -325,3 +325,14 @@ fn depth_stops_at_the_largest_integer() {
     assert_eq!(pdu.depth(), (1 << 53) - 1);
     assert!(pdu.json().contains("\"depth\":9007199254740991,"));
 }
+
+#[test]
+fn sticky_event_is_what_ruma_makes_of_it() {
+    for version in versions(3, 12) {
+        let pdu = try_build(EventTemplate { sticky_ms: Some(5), ..template("{}") }, &version).unwrap();
+
+        assert!(pdu.json().contains(r#","msc4354_sticky":{"duration_ms":5},"#), "{}", pdu.json());
+        check_against_ruma(&pdu).unwrap();
+        check_reading(&pdu).unwrap();
+    }
+}
