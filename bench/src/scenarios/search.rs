@@ -1,6 +1,6 @@
 //! Searching messages: rare words and common ones, best and newest first.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use memchr::memmem;
 
 use crate::{load::closed_loop, server::Kind, session::Session, world::World};
@@ -98,6 +98,10 @@ fn multiply(world: &World, rooms: &[String], count: usize) -> Result<()> {
         .map(|_| format!("'w' || floor({VOCABULARY} * power(random(), 4))::int"))
         .collect();
     let words = words.join(" || ' ' || ");
+    // Numbers of events are handed out in blocks, and none may be handed out again.
+    let rows = world.server.query("SELECT nextval('event_nids')")?;
+    let base: usize = rows.first().and_then(|row| row.first()?.parse().ok()).context("no number for events")?;
+    world.server.query(&format!("SELECT setval('event_nids', {base} + {count} + 1000)"))?;
     let statements = [
         format!(
             "CREATE UNLOGGED TABLE bench_seed AS
@@ -108,7 +112,7 @@ fn multiply(world: &World, rooms: &[String], count: usize) -> Result<()> {
         ),
         format!(
             "CREATE UNLOGGED TABLE bench_new AS
-             SELECT (SELECT MAX(event_nid) FROM events) + n AS new_nid, '$' || md5(n::text) || 'bench' AS new_id,
+             SELECT {base} + n AS new_nid, '$' || md5(n::text) || 'bench' AS new_id,
                {words} AS body, s.*
              FROM generate_series(1, {count}) n
              JOIN bench_seed s ON s.number = n % (SELECT COUNT(*) FROM bench_seed)"
