@@ -100,7 +100,8 @@ fn multiply(world: &World, rooms: &[String], count: usize) -> Result<()> {
     let words = words.join(" || ' ' || ");
     // Numbers of events are handed out in blocks, and none may be handed out again.
     let rows = world.server.query("SELECT nextval('event_nids')")?;
-    let base: usize = rows.first().and_then(|row| row.first()?.parse().ok()).context("no number for events")?;
+    let base: usize =
+        rows.first().and_then(|row| row.first()?.parse().ok()).context("no number for events")?;
     world.server.query(&format!("SELECT setval('event_nids', {base} + {count} + 1000)"))?;
     let statements = [
         format!(
