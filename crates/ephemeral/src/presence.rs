@@ -281,6 +281,14 @@ impl Ephemeral {
         self.write_all_presence(due).await
     }
 
+    /// Says that this replica lives, so that its holds count.
+    pub(crate) async fn renew_presence_lease(&self) -> Result<(), StorageError> {
+        let replica = &self.inner.options.replica;
+        let mut txn = self.inner.store.begin().await?;
+        txn.acquire_lease(&format!("presence:{replica}"), replica, LEASE_DURATION).await?;
+        txn.commit().await
+    }
+
     /// Renews the lease for the holds of this replica, and takes those of dead replicas away. [`run`](Self::run) calls it.
     pub async fn settle_presence(&self) -> Result<(), StorageError> {
         let replica = &self.inner.options.replica;

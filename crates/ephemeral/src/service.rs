@@ -92,8 +92,9 @@ impl Ephemeral {
         self.load_typing(head).await?;
         self.inner.receipts.write().start(head);
         self.start_presence(head);
+        // What dead replicas have left is settled by `run`: writing waits for the log, which nobody follows yet.
         if self.has_presence() {
-            self.settle_presence().await?;
+            self.renew_presence_lease().await?;
         }
         Ok(())
     }
