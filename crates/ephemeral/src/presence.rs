@@ -33,7 +33,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the lease for this replica's holds is renewed, and the holds of dead ones are looked for.
 const LEASE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long what another server said of a user counts: servers repeat it about twice as often.
-const REMOTE_DURATION: Duration = Duration::from_mins(60);
+const REMOTE_DURATION: Duration = Duration::from_hours(1);
 /// Who holds users of other servers present.
 const REMOTE_HOLDER: &str = "other servers";
 /// How long the holds of a replica that has died count.
