@@ -1,6 +1,11 @@
 //! Who is there.
 
-use hs_ephemeral::presence::{MAX_STATUS_MSG_BYTES, PresenceError, PresenceRequest};
+use std::time::Duration;
+
+use hs_ephemeral::{
+    RemotePresence,
+    presence::{MAX_STATUS_MSG_BYTES, PresenceError, PresenceRequest},
+};
 use hs_model::{clock::TestClock, ids::DeviceNid};
 use hs_rooms::Sender;
 use hs_storage::presence::Presence;
@@ -200,4 +205,36 @@ async fn service_writes_presence_by_itself() {
 
     assert_eq!(one.presence(&alice).await.map(|row| row.presence), Some(Presence::Online));
     run.abort();
+}
+
+fn told(user: &Sender, presence: Presence) -> RemotePresence {
+    RemotePresence {
+        user: user.nid,
+        user_id: user.user_id.clone(),
+        presence,
+        status_msg: Some("far away".to_owned()),
+        last_active_ago: Some(Duration::from_secs(5)),
+        currently_active: true,
+    }
+}
+
+#[tokio::test]
+async fn what_another_server_said_ends_when_it_says_nothing_more() {
+    let (db, clock) = (TestDb::new().await, TestClock::at(START_MS));
+    let one = Replica::start(&db, &clock, "one").await;
+    let bob = one.user("bob").await;
+    one.ephemeral.receive_presence(vec![told(&bob, Presence::Online)]).await.expect("written");
+    let row = one.presence(&bob).await.expect("presence");
+    assert_eq!((row.presence, row.last_active_at), (Presence::Online, START_MS - 5_000));
+
+    clock.advance_ms(40 * 60_000);
+    one.ephemeral.receive_presence(vec![told(&bob, Presence::Online)]).await.expect("written");
+    clock.advance_ms(40 * 60_000);
+    one.ephemeral.settle_presence().await.expect("a working database");
+    assert_eq!(one.presence(&bob).await.map(|row| row.presence), Some(Presence::Online), "it was repeated");
+
+    clock.advance_ms(21 * 60_000);
+    one.ephemeral.settle_presence().await.expect("a working database");
+    let row = one.presence(&bob).await.expect("presence");
+    assert_eq!((row.presence, row.status_msg.as_deref()), (Presence::Offline, Some("far away")));
 }

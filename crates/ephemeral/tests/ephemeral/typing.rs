@@ -170,3 +170,20 @@ async fn service_ends_typing_by_itself() {
     assert_eq!(typists(&one, room), Some((2, vec![])));
     run.abort();
 }
+
+#[tokio::test]
+async fn typing_that_another_server_told_of_ends_when_it_says_nothing_more() {
+    let (db, clock) = (TestDb::new().await, TestClock::at(START_MS));
+    let one = Replica::start(&db, &clock, "one").await;
+    let bob = one.user("bob").await;
+    let room = RoomNid(5);
+    one.ephemeral.receive_typing(room, bob.nid, &bob.user_id, true).await.expect("written");
+
+    clock.advance_ms(59_999);
+    expire(&one).await;
+    assert_eq!(typists(&one, room), Some((1, vec!["bob".to_owned()])));
+
+    clock.advance_ms(1);
+    expire(&one).await;
+    assert_eq!(typists(&one, room), Some((2, vec![])));
+}
