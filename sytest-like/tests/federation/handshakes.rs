@@ -139,16 +139,17 @@ async fn joins_are_checked() {
     submit(&other_room, &good.id, good.json.clone()).await.expect_err(400, "M_INVALID_PARAM");
     let wrong_id = "$gR3-ihkbUhrRFDT1OUfVkYR4Ux6Tqz6VrZLA1Q6pZQo";
     submit(&room_id, wrong_id, good.json.clone()).await.expect_err(400, "M_INVALID_PARAM");
-    for (what, change) in [
-        ("another type", &(|event: &mut Value| event["type"] = json!("m.room.name")) as &dyn Fn(&mut Value)),
-        ("another membership", &|event: &mut Value| event["content"]["membership"] = json!("leave")),
-        ("another user", &|event: &mut Value| event["state_key"] = json!("@alice:example.org")),
-        ("a foreign user", &|event: &mut Value| {
+    let changes: [(&str, fn(&mut Value)); 4] = [
+        ("another type", |event| event["type"] = json!("m.room.name")),
+        ("another membership", |event| event["content"]["membership"] = json!("leave")),
+        ("another user", |event| event["state_key"] = json!("@alice:example.org")),
+        ("a foreign user", |event| {
             event["sender"] = json!("@eve:example.org");
             event["state_key"] = json!("@eve:example.org");
         }),
-    ] {
-        let event = sealed(change);
+    ];
+    for (what, change) in changes {
+        let event = sealed(&change);
         let answer = submit(&room_id, &event.id, event.json.clone()).await;
         assert_eq!(answer.status, 400, "{what}: {answer}");
         answer.expect_err(400, "M_INVALID_PARAM");

@@ -4,8 +4,6 @@ use super::ground::{Shared, public_room, with_fake};
 use sytest_like::fake::event_id;
 use sytest_like::{Value, json, path};
 
-const V1: &str = "/_matrix/federation/v1";
-
 fn ids(shared: &Shared, pdus: &[Value]) -> Vec<String> {
     pdus.iter().map(|pdu| event_id(pdu, shared.room.version())).collect()
 }
@@ -19,7 +17,11 @@ async fn events_are_given_to_servers_in_the_room() {
     let said = shared.alice.send_text(shared.room_id(), "hello").await;
     shared.fake.wait_for_event(shared.room_id(), &said).await;
 
-    let answer = shared.fake.get(shared.server.name(), &path!("{}/event/{}", V1, said)).await.expect_ok();
+    let answer = shared
+        .fake
+        .get(shared.server.name(), &path!("/_matrix/federation/v1/event/{}", said))
+        .await
+        .expect_ok();
 
     assert_eq!(answer.str("origin"), shared.server.name());
     assert_eq!(ids(&shared, answer.array("pdus")), [said]);
@@ -43,18 +45,27 @@ async fn servers_outside_read_nothing() {
     let said = alice.send_text(&room_id, "between us").await;
     let get = async |path: String| fake.get(server.name(), &path).await;
 
-    get(path!("{}/event/{}", V1, said)).await.expect_err(403, "M_FORBIDDEN");
-    get(path!("{}/state/{}?event_id={}", V1, room_id, said)).await.expect_err(403, "M_FORBIDDEN");
-    get(path!("{}/state_ids/{}?event_id={}", V1, room_id, said)).await.expect_err(403, "M_FORBIDDEN");
-    get(path!("{}/event_auth/{}/{}", V1, room_id, said)).await.expect_err(403, "M_FORBIDDEN");
-    get(path!("{}/backfill/{}?v={}&limit=5", V1, room_id, said)).await.expect_err(403, "M_FORBIDDEN");
-    get(path!("{}/timestamp_to_event/{}?ts=1&dir=f", V1, room_id)).await.expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/event/{}", said)).await.expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/state/{}?event_id={}", room_id, said))
+        .await
+        .expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/state_ids/{}?event_id={}", room_id, said))
+        .await
+        .expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/event_auth/{}/{}", room_id, said)).await.expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/backfill/{}?v={}&limit=5", room_id, said))
+        .await
+        .expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/timestamp_to_event/{}?ts=1&dir=f", room_id))
+        .await
+        .expect_err(403, "M_FORBIDDEN");
     let body = json!({"earliest_events": [], "latest_events": [said]});
-    let missing = fake.post(server.name(), &path!("{}/get_missing_events/{}", V1, room_id), body).await;
+    let missing =
+        fake.post(server.name(), &path!("/_matrix/federation/v1/get_missing_events/{}", room_id), body).await;
     missing.expect_err(403, "M_FORBIDDEN");
-    let unknown = path!("{}/event/{}", V1, "$gR3-ihkbUhrRFDT1OUfVkYR4Ux6Tqz6VrZLA1Q6pZQo");
+    let unknown = path!("/_matrix/federation/v1/event/{}", "$gR3-ihkbUhrRFDT1OUfVkYR4Ux6Tqz6VrZLA1Q6pZQo");
     get(unknown).await.expect_err(404, "M_NOT_FOUND");
-    let elsewhere = path!("{}/backfill/{}?v={}&limit=5", V1, "!nowhere:example.org", said);
+    let elsewhere = path!("/_matrix/federation/v1/backfill/{}?v={}&limit=5", "!nowhere:example.org", said);
     get(elsewhere).await.expect_err(404, "M_NOT_FOUND");
 }
 
@@ -69,7 +80,7 @@ async fn state_is_that_before_the_event() {
         let name = shared.set_and_hear("m.room.name", json!({"name": "before"})).await;
         let renamed = shared.set_and_hear("m.room.name", json!({"name": "after"})).await;
         let server = shared.server.name();
-        let path = path!("{}/state/{}?event_id={}", V1, shared.room_id(), renamed);
+        let path = path!("/_matrix/federation/v1/state/{}?event_id={}", shared.room_id(), renamed);
 
         let answer = shared.fake.get(server, &path).await.expect_ok();
 
@@ -81,7 +92,7 @@ async fn state_is_that_before_the_event() {
                 assert!(state.contains(&id) || chain.contains(&id), "{id} is missing in version {version}");
             }
         }
-        let path = path!("{}/state_ids/{}?event_id={}", V1, shared.room_id(), renamed);
+        let path = path!("/_matrix/federation/v1/state_ids/{}?event_id={}", shared.room_id(), renamed);
         let by_id = shared.fake.get(server, &path).await.expect_ok();
         let mut expected = state;
         let mut found: Vec<String> =
@@ -100,7 +111,7 @@ async fn auth_chains_are_complete() {
     let shared = Shared::of_version("10").await;
     let said = shared.alice.send_text(shared.room_id(), "hello").await;
     let event = shared.fake.wait_for_event(shared.room_id(), &said).await;
-    let path = path!("{}/event_auth/{}/{}", V1, shared.room_id(), said);
+    let path = path!("/_matrix/federation/v1/event_auth/{}/{}", shared.room_id(), said);
 
     let answer = shared.fake.get(shared.server.name(), &path).await.expect_ok();
 
@@ -120,7 +131,7 @@ async fn backfill_goes_back_from_what_is_named() {
         said.push(shared.alice.send_text(shared.room_id(), &number.to_string()).await);
     }
     shared.fake.wait_for_event(shared.room_id(), &said[5]).await;
-    let path = path!("{}/backfill/{}?v={}&limit=3", V1, shared.room_id(), said[4]);
+    let path = path!("/_matrix/federation/v1/backfill/{}?v={}&limit=3", shared.room_id(), said[4]);
 
     let answer = shared.fake.get(shared.server.name(), &path).await.expect_ok();
 
@@ -139,7 +150,7 @@ async fn missing_events_lie_between() {
         said.push(shared.alice.send_text(shared.room_id(), &number.to_string()).await);
     }
     shared.fake.wait_for_event(shared.room_id(), &said[5]).await;
-    let path = path!("{}/get_missing_events/{}", V1, shared.room_id());
+    let path = path!("/_matrix/federation/v1/get_missing_events/{}", shared.room_id());
     let ask = async |body: Value| {
         let answer = shared.fake.post(shared.server.name(), &path, body).await.expect_ok();
         ids(&shared, answer.array("events"))
@@ -168,7 +179,7 @@ async fn hidden_history_is_given_redacted() {
     let room = fake.join(server.name(), &room_id, &fake.user("bob")).await;
     let after = alice.send_text(&room_id, "welcome").await;
     fake.wait_for_event(&room_id, &after).await;
-    let path = path!("{}/backfill/{}?v={}&limit=10", V1, room_id, after);
+    let path = path!("/_matrix/federation/v1/backfill/{}?v={}&limit=10", room_id, after);
 
     let answer = fake.get(server.name(), &path).await.expect_ok();
 
@@ -178,7 +189,7 @@ async fn hidden_history_is_given_redacted() {
     };
     assert_eq!(find(&after)["content"]["body"], "welcome");
     assert_eq!(find(&before)["content"], json!({}));
-    let one = fake.get(server.name(), &path!("{}/event/{}", V1, before)).await.expect_ok();
+    let one = fake.get(server.name(), &path!("/_matrix/federation/v1/event/{}", before)).await.expect_ok();
     assert_eq!(one.array("pdus")[0]["content"], json!({}));
 }
 
@@ -192,7 +203,11 @@ async fn redacted_events_are_given_redacted() {
     let redact = path!("/_matrix/client/v3/rooms/{}/redact/{}/1", shared.room_id(), said);
     shared.alice.put(&redact, json!({})).await.expect_ok();
 
-    let answer = shared.fake.get(shared.server.name(), &path!("{}/event/{}", V1, said)).await.expect_ok();
+    let answer = shared
+        .fake
+        .get(shared.server.name(), &path!("/_matrix/federation/v1/event/{}", said))
+        .await
+        .expect_ok();
 
     assert_eq!(answer.array("pdus")[0]["content"], json!({}));
     assert_eq!(ids(&shared, answer.array("pdus")), [said]);
@@ -209,7 +224,8 @@ async fn events_are_found_by_time() {
     let ts = event.json["origin_server_ts"].as_i64().expect("a time");
     let ask = async |ts: i64, dir: &str| {
         let ts = ts.to_string();
-        let path = path!("{}/timestamp_to_event/{}?ts={}&dir={}", V1, shared.room_id(), ts, dir);
+        let path =
+            path!("/_matrix/federation/v1/timestamp_to_event/{}?ts={}&dir={}", shared.room_id(), ts, dir);
         shared.fake.get(shared.server.name(), &path).await
     };
 
@@ -227,7 +243,7 @@ async fn servers_that_are_shut_out_read_nothing() {
     let acl =
         json!({"allow": [shared.server.name().split(':').next()], "deny": [], "allow_ip_literals": true});
     let id = shared.alice.set_state(shared.room_id(), "m.room.server_acl", "", acl).await;
-    let path = path!("{}/backfill/{}?v={}&limit=3", V1, shared.room_id(), id);
+    let path = path!("/_matrix/federation/v1/backfill/{}?v={}&limit=3", shared.room_id(), id);
 
     shared.fake.get(shared.server.name(), &path).await.expect_err(403, "M_FORBIDDEN");
 
@@ -247,7 +263,7 @@ async fn the_directory_is_open_to_servers() {
     let listed = json!({"preset": "public_chat", "visibility": "public", "name": "The beach"});
     let room_id = alice.create_room(listed).await;
     public_room(&alice, "12").await;
-    let path = path!("{}/publicRooms", V1);
+    let path = path!("/_matrix/federation/v1/publicRooms");
 
     let all = fake.get(server.name(), &path).await.expect_ok();
     assert_eq!(all.column("chunk", "room_id"), [room_id.clone()]);
@@ -274,7 +290,7 @@ async fn spaces_tell_of_accessible_children() {
     for child in [&open, &closed, &"!elsewhere:example.org".to_owned()] {
         alice.set_state(&space, "m.space.child", child, json!({"via": [server.name()]})).await;
     }
-    let path = path!("{}/hierarchy/{}", V1, space);
+    let path = path!("/_matrix/federation/v1/hierarchy/{}", space);
 
     let answer = fake.get(server.name(), &path).await.expect_ok();
 
@@ -282,6 +298,6 @@ async fn spaces_tell_of_accessible_children() {
     assert_eq!(answer["room"]["children_state"].as_array().map(Vec::len), Some(3));
     assert_eq!(answer.column("children", "room_id"), [open]);
     assert_eq!(answer["inaccessible_children"], json!([closed]));
-    let hidden = fake.get(server.name(), &path!("{}/hierarchy/{}", V1, closed)).await;
+    let hidden = fake.get(server.name(), &path!("/_matrix/federation/v1/hierarchy/{}", closed)).await;
     hidden.expect_err(404, "M_NOT_FOUND");
 }
