@@ -151,7 +151,8 @@ impl RequestVerifier {
         (method, uri): (&Method, &str),
         body: Option<&[u8]>,
     ) -> Result<(), RequestAuthError> {
-        let destination = claim.destination.as_deref();
+        // Servers that are older than the field in the header sign whom they mean all the same.
+        let destination = Some(&*self.server_name);
         let signed = SignedRequest { method, uri, origin: &claim.origin, destination, body };
         let text = signed.text()?;
         let key = self.keyring.request_key(&claim.origin, &claim.key_id).await;
