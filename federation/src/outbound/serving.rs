@@ -73,6 +73,9 @@ impl Serving {
         let position = reader.find_sender_position().await?;
         let rows = reader.list_unsettled_destinations().await?;
         drop(reader);
+        let failing = rows.iter().filter(|row| row.failures > 0);
+        *inner.waiting.write() =
+            failing.filter_map(|row| OwnedServerName::try_from(row.server_name.as_str()).ok()).collect();
         let destinations = rows.into_iter().filter_map(|row| {
             let name = OwnedServerName::try_from(row.server_name.as_str()).ok()?;
             Some((name.clone(), Destination::from_row(name, row)))
@@ -411,8 +414,15 @@ fn line_up(
         return;
     }
     destination.is_in_line = true;
-    let is_late = destination.is_behind() || destination.backoff.failures > 0;
-    if is_late { late } else { live }.push_back(destination.name.clone());
+    let name = destination.name.clone();
+    if !destination.is_behind() && destination.backoff.failures == 0 {
+        live.push_back(name);
+    } else if destination.backoff.failures == 0 || destination.backoff.retry_at.is_none() {
+        // It answers, or has just made itself heard: it does not wait for those that will hardly do.
+        late.push_front(name);
+    } else {
+        late.push_back(name);
+    }
 }
 
 /// Sends a transaction, and strikes off what was stored for it.
