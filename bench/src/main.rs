@@ -109,7 +109,7 @@ async fn measure_all(arguments: &Arguments) -> Result<()> {
                 continue;
             }
             let server = Server::start(kind, &setup, group.cost).await?;
-            let mut world = World::new(server, arguments.sizes(kind));
+            let mut world = World::new(server, setup.clone(), arguments.sizes(kind));
             for scenario in wanted {
                 let run = tokio::time::timeout(SCENARIO_TIMEOUT, scenario.run(&mut world));
                 if let Err(error) = run.await.context("took too long").flatten() {

@@ -41,6 +41,15 @@ impl Cpu {
         cpu
     }
 
+    /// Of two servers together. The load generator is counted once.
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self {
+            server: self.server + other.server,
+            postgres: self.postgres + other.postgres,
+            client: self.client,
+        }
+    }
+
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             server: self.server - earlier.server,

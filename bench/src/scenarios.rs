@@ -6,6 +6,7 @@ use crate::{server::HashCost, world::World};
 
 mod accounts;
 mod fanout;
+mod federation;
 mod growth;
 mod history;
 mod keys;
@@ -54,6 +55,8 @@ pub(crate) enum Scenario {
     Growth,
     /// A mixture of what clients do.
     Mixed,
+    /// Messages from one server to another, and catching up after an outage; with two servers of their own.
+    Federation,
 }
 
 /// Scenarios that share a server, in the order in which they run on it.
@@ -64,9 +67,10 @@ pub(crate) struct Group {
 }
 
 /// Hash cost and memory are measured on servers of their own. Joins come before what needs the big room.
-pub(crate) const GROUPS: [Group; 3] = [
+pub(crate) const GROUPS: [Group; 4] = [
     Group { cost: HashCost::Shipped, scenarios: &[Scenario::Register] },
     Group { cost: HashCost::Cheap, scenarios: &[Scenario::Memory] },
+    Group { cost: HashCost::Cheap, scenarios: &[Scenario::Federation] },
     Group {
         cost: HashCost::Cheap,
         scenarios: &[
@@ -107,6 +111,7 @@ impl Scenario {
             Self::Push => push::run(world).await,
             Self::Growth => growth::run(world).await,
             Self::Mixed => mixed::run(world).await,
+            Self::Federation => federation::run(world).await,
         }
     }
 }

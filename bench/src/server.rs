@@ -14,10 +14,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{client::Conn, measure::Pids};
 
+pub(crate) mod authority;
 mod kith;
 mod postgres;
 mod synapse;
 
+use authority::{Authority, Certificate};
 use postgres::Cluster;
 
 const START_TIMEOUT: Duration = Duration::from_mins(2);
@@ -62,6 +64,8 @@ pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     /// How long the first start took, making the database included.
     pub(crate) first_start: Duration,
+    /// The name that other servers know it by.
+    pub(crate) name: String,
     command: Command,
     ready_path: &'static str,
     log: PathBuf,
@@ -74,13 +78,34 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a fresh server with an empty database.
     pub(crate) async fn start(kind: Kind, setup: &Setup, cost: HashCost) -> Result<Self> {
+        Self::start_with(kind, setup, cost, None).await
+    }
+
+    /// Starts a fresh server that talks to others whose certificates `authority` has signed.
+    pub(crate) async fn start_federated(setup: &Setup, authority: &Authority) -> Result<Self> {
+        Self::start_with(Kind::Kith, setup, HashCost::Cheap, Some(authority)).await
+    }
+
+    async fn start_with(
+        kind: Kind,
+        setup: &Setup,
+        cost: HashCost,
+        authority: Option<&Authority>,
+    ) -> Result<Self> {
         let addr = free_loopback();
         let dir = Directory::make(setup, kind)?;
+        let certificate = authority.map(|authority| authority.certify(addr.ip(), &dir.path)).transpose()?;
+        let name = match &certificate {
+            Some(certificate) => certificate.address.to_string(),
+            None => addr.to_string(),
+        };
         let begun = Instant::now();
         let (mut command, ready_path, cluster) = match kind {
-            Kind::Kith => {
-                (kith::prepare(setup, &dir.path, addr, cost)?, "/health/ready", Cluster::embedded(&dir.path))
-            }
+            Kind::Kith => (
+                kith::prepare(setup, &dir.path, addr, cost, certificate.as_ref())?,
+                "/health/ready",
+                Cluster::embedded(&dir.path),
+            ),
             Kind::Synapse => {
                 let cluster = Cluster::start(&dir.path)?;
                 let command = synapse::prepare(setup, &dir.path, addr, cost, &cluster)?;
@@ -91,7 +116,7 @@ impl Server {
         let process = spawn(&mut command, &log)?;
         let first_start = Duration::ZERO;
         let mut server =
-            Self { kind, addr, first_start, command, ready_path, log, process, cluster, _dir: dir };
+            Self { kind, addr, first_start, name, command, ready_path, log, process, cluster, _dir: dir };
         server.wait_until_ready().await?;
         server.first_start = begun.elapsed();
         Ok(server)
@@ -99,7 +124,17 @@ impl Server {
 
     /// Stops the server in good order and starts it again on the same data. Returns how long the start took.
     pub(crate) async fn restart(&mut self) -> Result<Duration> {
+        self.stop();
+        self.resume().await
+    }
+
+    /// Stops the server in good order.
+    pub(crate) fn stop(&mut self) {
         stop(&mut self.process);
+    }
+
+    /// Starts a server that was stopped. Returns how long that took.
+    pub(crate) async fn resume(&mut self) -> Result<Duration> {
         let begun = Instant::now();
         self.process = spawn(&mut self.command, &self.log)?;
         self.wait_until_ready().await?;

@@ -74,6 +74,13 @@ impl Session {
         Ok(())
     }
 
+    /// Joins a room through another server.
+    pub(crate) async fn join_via(&mut self, room: &str, server: &str) -> Result<()> {
+        let (room, server) = (percent_encode(room), percent_encode(server));
+        self.call("POST", format_args!("/join/{room}?via={server}"), b"{}").await?;
+        Ok(())
+    }
+
     /// Sends a text message; the transaction id must be new for this user.
     pub(crate) async fn send(&mut self, room: &str, txn: &str, text: &str) -> Result<()> {
         let body = format!(r#"{{"msgtype":"m.text","body":"{text}"}}"#);

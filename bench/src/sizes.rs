@@ -43,6 +43,10 @@ pub(crate) struct Sizes {
     pub(crate) mixed_operations: usize,
     pub(crate) polls: usize,
     pub(crate) state_changes: usize,
+    /// Messages per second from one server to another, each measured by itself.
+    pub(crate) federated_rates: Vec<f64>,
+    /// How many messages a server misses that was away.
+    pub(crate) missed: usize,
 }
 
 impl Sizes {
@@ -78,6 +82,8 @@ impl Sizes {
                 mixed_operations: 30_000,
                 polls: 5000,
                 state_changes: 2000,
+                federated_rates: vec![20.0, 100.0, 500.0],
+                missed: 10_000,
             },
             Kind::Synapse => Self {
                 window: Duration::from_secs(20),
@@ -136,6 +142,8 @@ impl Sizes {
             mixed_operations: 300,
             polls: 60,
             state_changes: 50,
+            federated_rates: vec![20.0],
+            missed: 200,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     load::{Limit, Load, closed_loop},
     measure::{Cpu, Memory, quiesce},
     report::Row,
-    server::Server,
+    server::{Server, Setup},
     session::{Session, User, register},
     sizes::Sizes,
 };
@@ -27,6 +27,7 @@ const PREPARE_TIME: Duration = Duration::from_mins(20);
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) server: Server,
+    pub(crate) setup: Setup,
     pub(crate) sizes: Sizes,
     pub(crate) rows: Vec<Row>,
     /// Rooms by how many members they were made with, shared by the scenarios that need big ones.
@@ -36,9 +37,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(server: Server, sizes: Sizes) -> Self {
+    pub(crate) fn new(server: Server, setup: Setup, sizes: Sizes) -> Self {
         Self {
             server,
+            setup,
             sizes,
             rows: Vec::new(),
             big_rooms: Vec::new(),

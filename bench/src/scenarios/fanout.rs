@@ -30,7 +30,7 @@ const MARK: &[u8] = b"\"body\":\"~";
 
 /// How the senders of one room send.
 #[derive(Debug, Clone, Copy)]
-enum Pace {
+pub(super) enum Pace {
     /// One sender at this many messages per second.
     PerSecond(f64),
     /// This many senders, each as soon as its last message is acknowledged.
@@ -74,39 +74,26 @@ async fn fanout(world: &mut World, name: &str, rooms: usize, watchers: usize, pa
         .measure("fanout", name, async {
             let begun = Instant::now();
             deliver(world, &mut channels, pace, &tally).await?;
-            let mut load = Load { elapsed: begun.elapsed(), ..Load::default() };
-            load.latencies = tally.latencies.take();
-            load.errors = tally.wrong();
-            load.first_error = tally.first_error.take();
-            Ok(load)
+            Ok(tally.load(begun.elapsed()))
         })
         .await?;
-    let sent = tally.sent.get();
-    row.add_note(&format!(
-        "{sent} sent in {} s ({:.0}/s), their cost included; {} missing, {} twice, {} out of order, {} gaps",
-        window.as_secs(),
-        sent as f64 / window.as_secs_f64(),
-        tally.missing.get(),
-        tally.twice.get(),
-        tally.unordered.get(),
-        tally.gaps.get(),
-    ));
+    row.add_note(&tally.note(window));
     world.push(row);
     Ok(())
 }
 
 /// A room with those who write and those who watch.
-struct Channel {
-    room: String,
-    senders: Vec<Session>,
-    watchers: Vec<Session>,
+pub(super) struct Channel {
+    pub(super) room: String,
+    pub(super) senders: Vec<Session>,
+    pub(super) watchers: Vec<Session>,
     /// When each message was sent, by its number.
-    sent: RefCell<Vec<Instant>>,
+    pub(super) sent: RefCell<Vec<Instant>>,
 }
 
 /// What all watchers saw together.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     latencies: RefCell<Latencies>,
     sent: Cell<usize>,
     expected: Cell<usize>,
@@ -121,6 +108,35 @@ struct Tally {
 }
 
 impl Tally {
+    /// What was delivered, and what went wrong.
+    pub(super) fn load(&self, elapsed: Duration) -> Load {
+        Load {
+            elapsed,
+            latencies: self.latencies.take(),
+            errors: self.wrong(),
+            first_error: self.first_error.take(),
+        }
+    }
+
+    /// How many messages were sent.
+    pub(super) fn sent(&self) -> usize {
+        self.sent.get()
+    }
+
+    /// How much was sent, and how it came.
+    pub(super) fn note(&self, window: Duration) -> String {
+        let sent = self.sent.get();
+        format!(
+            "{sent} sent in {} s ({:.0}/s), their cost included; {} missing, {} twice, {} out of order, {} gaps",
+            window.as_secs(),
+            sent as f64 / window.as_secs_f64(),
+            self.missing.get(),
+            self.twice.get(),
+            self.unordered.get(),
+            self.gaps.get(),
+        )
+    }
+
     fn wrong(&self) -> usize {
         self.missing.get() + self.twice.get() + self.unordered.get() + self.failed.get()
     }
@@ -130,7 +146,12 @@ fn add(cell: &Cell<usize>, more: usize) {
     cell.set(cell.get() + more);
 }
 
-async fn deliver(world: &World, channels: &mut [Channel], pace: Pace, tally: &Tally) -> Result<()> {
+pub(super) async fn deliver(
+    world: &World,
+    channels: &mut [Channel],
+    pace: Pace,
+    tally: &Tally,
+) -> Result<()> {
     let end = Instant::now() + world.sizes.window;
     let count = channels.len();
     let (mut watching, mut sending) = (Vec::new(), Vec::new());
