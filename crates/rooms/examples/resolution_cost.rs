@@ -57,6 +57,7 @@ impl Builder {
             auth_events: ids(new.auth),
             depth: 1 + new.prev.iter().map(|pdu| pdu.depth()).max().unwrap_or(0),
             legacy: None,
+            sticky_ms: None,
         };
         let server: &ServerName = sender.server_name();
         Arc::new(build(template, rules, server, &self.key).expect("a valid event"))

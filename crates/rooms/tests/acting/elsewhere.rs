@@ -98,6 +98,7 @@ impl Stage {
             content: &content,
             redacts: None,
             origin_server_ts: draft.ts,
+            sticky_ms: None,
             depth: 1 + prev.iter().map(|(_, depth)| *depth).max().unwrap_or(0),
             prev_events: prev.into_iter().map(|(id, _)| id).collect(),
             auth_events: auth_events.unwrap_or(found),

@@ -90,7 +90,7 @@ async fn what_the_sender_could_say_before_a_ban_is_soft_failed_after_it() {
     let outcome = stage.receive(&room_id, &[&late]).await;
 
     assert!(matches!(outcome[..], [PduOutcome::SoftFailed(_)]), "{outcome:?}");
-    assert_eq!(stage.ends(&room_id).await, ends);
+    assert_eq!(stage.ends(&room_id).await[0].event_id, ends[0].event_id);
 }
 
 #[tokio::test]
