@@ -161,11 +161,11 @@ async fn list_is_fetched_after_a_failure_and_a_restart() {
     shared.fake.always(DEVICES, Reply::error(403, "M_FORBIDDEN"));
     tell(&shared, UPDATE, update(&shared.bob, "B", 9, &[8], "2")).await;
     shared.fake.wait_for_request(DEVICES, |_| true).await;
-    shared.server.restart().await;
     shared.fake.set_devices(&shared.bob, device_list(&shared.bob, 9, &[("B", "2")]));
     shared.fake.forget();
-
     shared.fake.be_honest(DEVICES);
+
+    shared.server.restart().await;
 
     shared.fake.wait_for_request(DEVICES, |_| true).await;
     let answer = query(&shared.alice, &shared.bob).await;

@@ -343,7 +343,7 @@ impl Batch<'_> {
                 self.work.extremities.push(Extremity { nid, event_id: pdu.event_id().to_owned(), state });
                 self.work.depth = self.work.depth.max(pdu.depth());
             }
-            self.settle_current_state(state_after).await?;
+            self.settle_current_state(before, state_after).await?;
         }
         Ok(())
     }
@@ -359,9 +359,13 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// The current state after the ends of the graph have changed. `after` is the state after the newest event, if that
-    /// changes the state.
-    async fn settle_current_state(&mut self, after: Option<StateGroupNid>) -> Result<(), WriteError> {
+    /// The current state after the ends of the graph have changed. `event_before` is the state before the newest event, and
+    /// `after` that after it, if it changes the state.
+    async fn settle_current_state(
+        &mut self,
+        event_before: StateGroupNid,
+        after: Option<StateGroupNid>,
+    ) -> Result<(), WriteError> {
         let states: BTreeSet<StateGroupNid> = self.work.extremities.iter().map(|e| e.state).collect();
         let resolved = match self.resolve(states).await {
             Ok(group) => group,
@@ -374,7 +378,12 @@ impl Batch<'_> {
             }
         };
         let before = self.work.line.current();
-        if after.unwrap_or(before) != resolved {
+        // Plain is what everybody who reads the events one after the other comes to as well.
+        let is_plain = match after {
+            Some(after) => event_before == before && resolved == after,
+            None => resolved == before,
+        };
+        if !is_plain {
             self.work.has_forked = true;
         }
         if resolved == before {

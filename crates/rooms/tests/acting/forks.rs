@@ -194,13 +194,16 @@ async fn compare(stage: &Stage, model: &Model, ends: &[OwnedEventId], version: &
             (((&*event.event_type).into(), key), event.event_id.clone())
         })
         .collect();
-    assert_eq!(found, expected, "version {version}, seed {seed}");
+    let differing: Vec<_> =
+        expected.keys().chain(found.keys()).filter(|key| expected.get(*key) != found.get(*key)).collect();
+    let told: Vec<_> = differing.iter().map(|key| (key, found.get(*key), expected.get(*key))).collect();
+    assert!(told.is_empty(), "version {version}, seed {seed}: (slot, found, expected) {told:?}");
 }
 
 #[tokio::test]
 async fn random_forks_resolve_as_the_algorithm_says() {
     for version in
-        [RoomVersionId::V1, RoomVersionId::V2, RoomVersionId::V6, RoomVersionId::V11, RoomVersionId::V12]
+        [RoomVersionId::V12, RoomVersionId::V11, RoomVersionId::V6, RoomVersionId::V2, RoomVersionId::V1]
     {
         for seed in 0..4 {
             random_room(&version, seed).await;
