@@ -46,6 +46,8 @@ pub struct SenderOptions {
     pub lease: Duration,
     /// How long something may wait in memory before it is noted which server lacks it.
     pub patience: Duration,
+    /// How long to wait for what is under way when this replica stops.
+    pub drain: Duration,
     /// How long a server may take for a transaction.
     pub timeout: Duration,
     /// How many transactions are under way at the same time.
@@ -63,6 +65,7 @@ impl SenderOptions {
             tick: Duration::from_secs(1),
             lease: Duration::from_secs(10),
             patience: Duration::from_secs(5),
+            drain: Duration::from_secs(3),
             timeout: Duration::from_mins(1),
             max_sending: 256,
             max_catching_up: 32,
@@ -185,8 +188,11 @@ impl Sender {
         let mut serving = Serving::start(self.inner.clone()).await?;
         tracing::debug!("sending to other servers");
         serving.run(stop).await?;
-        if stop.is_cancelled() && serving.settle(Duration::ZERO).await? {
-            self.inner.release_lease().await?;
+        if stop.is_cancelled() {
+            serving.drain(self.inner.options.drain).await?;
+            if serving.settle(Duration::ZERO).await? {
+                self.inner.release_lease().await?;
+            }
         }
         Ok(())
     }

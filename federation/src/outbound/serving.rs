@@ -130,6 +130,15 @@ impl Serving {
         }
     }
 
+    /// Waits a while for what is under way, so that what has been taken is not sent again after a restart.
+    pub(super) async fn drain(&mut self, patience: Duration) -> Result<(), StorageError> {
+        let deadline = Instant::now() + patience;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.jobs.join_next_with_id()).await {
+            self.finish(ended)?;
+        }
+        Ok(())
+    }
+
     /// Works off what is new in the log. Returns whether there may be more.
     async fn follow(&mut self) -> Result<bool, StorageError> {
         let (entries, reached) = match self.inner.feed.take(self.position, BATCH) {

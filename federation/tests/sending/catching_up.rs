@@ -7,7 +7,8 @@ use crate::scene::Scene;
 /// Fails as often as it takes for what waits in memory to be dropped.
 async fn give_up(scene: &mut Scene, destination: &str) {
     for _ in 0..3 {
-        scene.next(destination).await.fail();
+        let attempt = scene.next(destination).await;
+        scene.fail(attempt).await;
         scene.clock.advance_ms(60_000);
     }
 }
@@ -47,7 +48,8 @@ async fn after_a_long_absence_only_the_latest_events_are_told() {
 
     scene.replica.say(&busy, &alice, "first").await;
     give_up(&mut scene, "b.example").await;
-    scene.next("b.example").await.fail();
+    let fourth = scene.next("b.example").await;
+    scene.fail(fourth).await;
     scene.replica.say(&quiet, &alice, "quiet one").await;
     for number in 0..150 {
         scene.replica.say(&busy, &alice, &number.to_string()).await;
@@ -69,7 +71,8 @@ async fn what_was_said_before_a_server_came_is_not_told() {
 
     scene.replica.say(&old, &alice, "one").await;
     give_up(&mut scene, "b.example").await;
-    scene.next("b.example").await.fail();
+    let fourth = scene.next("b.example").await;
+    scene.fail(fourth).await;
     scene.replica.say(&secret, &alice, "before").await;
     scene.replica.actions.join((&*secret).into(), &bob, None).await.expect("a public room");
     scene.replica.say(&secret, &alice, "after").await;
@@ -112,7 +115,8 @@ async fn a_server_that_speaks_is_tried_again() {
 
     scene.replica.say(&room_id, &alice, "one").await;
     give_up(&mut scene, "b.example").await;
-    scene.next("b.example").await.fail();
+    let fourth = scene.next("b.example").await;
+    scene.fail(fourth).await;
     // The next attempt would come after about sixteen seconds.
     scene.clock.advance_ms(6_000);
     scene.replica.say(&room_id, &alice, "two").await;

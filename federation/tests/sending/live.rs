@@ -93,7 +93,7 @@ async fn a_failed_transaction_is_repeated_as_it_was() {
     let first = scene.next("b.example").await;
     let (id, pdus) = (first.id.clone(), first.pdus.clone());
     scene.replica.say(&room_id, &alice, "two").await;
-    first.fail();
+    scene.fail(first).await;
     scene.clock.advance_ms(3_000);
     let second = scene.next("b.example").await;
     assert_eq!((&second.id, &second.pdus), (&id, &pdus));
@@ -114,7 +114,8 @@ async fn a_server_that_asks_for_patience_gets_it() {
 
     scene.replica.say(&room_id, &alice, "one").await;
     let limited = SendFailure::RateLimited(Some(Duration::from_mins(10)));
-    scene.next("b.example").await.answer(limited);
+    let attempt = scene.next("b.example").await;
+    scene.fail_with(attempt, limited).await;
     scene.accept_until("c.example", "one").await;
     scene.clock.advance_ms(9 * 60 * 1000);
     scene.replica.say(&room_id, &alice, "two").await;
@@ -133,7 +134,7 @@ async fn what_a_server_refuses_does_not_hold_up_the_rest() {
     let room_id = scene.room(&alice, &[&bob]).await;
 
     scene.replica.say(&room_id, &alice, "one").await;
-    scene.next("b.example").await.answer(SendFailure::Refused("no".to_owned()));
+    scene.next("b.example").await.refuse();
     scene.replica.say(&room_id, &alice, "two").await;
 
     assert_eq!(scene.accept_until("b.example", "two").await, ["two"]);

@@ -68,11 +68,12 @@ async fn pauses_outlast_a_restart_and_end_when_another_replica_hears_the_server(
 
     scene.replica.say(&room_id, &alice, "one").await;
     for _ in 0..5 {
-        scene.next("b.example").await.fail();
+        let attempt = scene.next("b.example").await;
+        scene.fail(attempt).await;
         scene.clock.advance_ms(100_000);
     }
     let sixth = scene.next("b.example").await;
-    sixth.fail();
+    scene.fail(sixth).await;
     scene.accept_until("c.example", "one").await;
     scene.replica.stop().await;
     // A minute after the sixth failure, at the earliest, comes the seventh attempt.

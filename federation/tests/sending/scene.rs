@@ -41,12 +41,9 @@ impl Attempt {
         let _ = self.reply.send(Ok(()));
     }
 
-    pub(crate) fn fail(self) {
-        self.answer(SendFailure::Unavailable("no route".to_owned()));
-    }
-
-    pub(crate) fn answer(self, failure: SendFailure) {
-        let _ = self.reply.send(Err(failure));
+    /// Refused as such: it is not sent again.
+    pub(crate) fn refuse(self) {
+        let _ = self.reply.send(Err(SendFailure::Refused("no".to_owned())));
     }
 
     /// What the messages say.
@@ -115,6 +112,7 @@ impl Replica {
                 tick: Duration::from_millis(10),
                 lease: Duration::from_millis(600),
                 patience: Duration::from_millis(50),
+                drain: Duration::from_millis(100),
                 ..SenderOptions::new(holder.to_owned())
             };
             let made = Sender::new(rooms.clone(), e2ee, Arc::new(clock.clone()), transport, options);
@@ -238,6 +236,30 @@ impl Scene {
             self.others.lock().push_back(attempt);
         }
         self.others.lock().iter().any(|attempt| attempt.destination == destination)
+    }
+
+    /// Fails a transaction as if the server could not be reached.
+    pub(crate) async fn fail(&mut self, attempt: Attempt) {
+        self.fail_with(attempt, SendFailure::Unavailable("no route".to_owned())).await;
+    }
+
+    /// Fails a transaction; returns when the sender has noted it, so that the clock may move on.
+    pub(crate) async fn fail_with(&mut self, attempt: Attempt, failure: SendFailure) {
+        let before = self.failures(&attempt.destination).await;
+        let _ = attempt.reply.send(Err(failure));
+        let noted = async {
+            while self.failures(&attempt.destination).await == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, noted).await.expect("the failure is noted");
+    }
+
+    /// How often sending to a server has failed in a row, as the database has it.
+    async fn failures(&self, destination: &str) -> i32 {
+        let mut reader = self.replica.server.store.reader().await.expect("a working database");
+        let rows = reader.list_unsettled_destinations().await.expect("a working database");
+        rows.iter().find(|row| row.server_name == destination).map_or(0, |row| row.failures)
     }
 
     /// Answers a server's transactions until the test's message is among them. Returns what they all said, in order.
