@@ -7,6 +7,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomId, RoomOrAliasId, UserId};
 
 use crate::{
     Room, Rooms,
+    hierarchy::Abroad,
     membership::Turns,
     ports::{Profile, Profiles, RemoteDirectory, RemoteRooms},
 };
@@ -19,6 +20,7 @@ pub struct RoomActions {
     pub(crate) remote_directory: Option<Arc<dyn RemoteDirectory>>,
     pub(crate) remote_rooms: Option<Arc<dyn RemoteRooms>>,
     pub(crate) joining: Turns,
+    pub(crate) abroad: Abroad,
 }
 
 /// A room of which this server knows nothing, by the name that was asked for.
@@ -46,7 +48,14 @@ pub enum FindRoomError {
 impl RoomActions {
     /// Acts on `rooms`; member events show what `profiles` says.
     pub fn new(rooms: Rooms, profiles: Arc<dyn Profiles>) -> Self {
-        Self { rooms, profiles, remote_directory: None, remote_rooms: None, joining: Turns::default() }
+        Self {
+            rooms,
+            profiles,
+            remote_directory: None,
+            remote_rooms: None,
+            joining: Turns::default(),
+            abroad: Abroad::default(),
+        }
     }
 
     /// The same, knowing the aliases of other servers too.

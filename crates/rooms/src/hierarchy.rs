@@ -5,12 +5,12 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#discovering-rooms-within-spaces>
 
+mod abroad;
 mod for_servers;
 
 use std::{
     collections::{HashMap, HashSet},
     str::FromStr,
-    sync::Arc,
 };
 
 use hs_model::{
@@ -18,16 +18,17 @@ use hs_model::{
     records::EventRecord,
 };
 use hs_storage::StorageError;
-use ruma::{OwnedRoomId, ServerName};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    Room, Rooms,
+    RoomActions, Rooms,
     client_event::{stored_content, stripped_with_time},
     preview::Preview,
 };
 
+pub(crate) use self::abroad::Abroad;
 pub use self::for_servers::ServerHierarchy;
 
 /// The most rooms of a page.
@@ -108,11 +109,14 @@ impl FromStr for HierarchyToken {
 }
 
 /// A child of a space.
+#[derive(Clone, Debug)]
 struct Child {
     room_id: OwnedRoomId,
     json: Box<RawValue>,
     order: Option<String>,
     ts: i64,
+    /// Servers that may be in the room.
+    via: Vec<OwnedServerName>,
 }
 
 /// For whom a walk is.
@@ -122,6 +126,15 @@ enum Walker<'a> {
     Server(&'a ServerName),
 }
 
+/// A room on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    /// One that this server knows.
+    Here(RoomNid),
+    /// One of which another server has told.
+    Abroad(OwnedRoomId),
+}
+
 /// A walk under way.
 struct Walk<'a> {
     rooms: &'a Rooms,
@@ -129,74 +142,111 @@ struct Walk<'a> {
     suggested_only: bool,
     previews: HashMap<RoomNid, Preview>,
     children: HashMap<RoomNid, Vec<Child>>,
+    /// Asks other servers; without it, rooms that this server is not in are as it remembers them.
+    help: Option<abroad::Help<'a>>,
+    /// What other servers have told.
+    told: HashMap<OwnedRoomId, (Preview, Vec<Child>)>,
 }
 
-impl Rooms {
-    /// A page of the tree below a room; `None` when the viewer may not see the room.
+impl RoomActions {
+    /// A page of the tree below a room; `None` when there is no such room, or the viewer may not see it. Rooms that this server
+    /// is not in are asked for where they are.
     pub async fn hierarchy(
         &self,
-        root: &Room,
+        root: &RoomId,
         viewer: UserNid,
         request: HierarchyRequest,
     ) -> Result<Option<HierarchyPage>, StorageError> {
-        let suggested_only = request.suggested_only;
-        let mut walk = Walk::new(self, Walker::User(viewer), suggested_only);
-        walk.load(&[root.nid]).await?;
-        if !walk.previews.get(&root.nid).is_some_and(Preview::may_be_seen) {
+        let mut walk = Walk::new(&self.rooms, Walker::User(viewer), request.suggested_only);
+        walk.help =
+            self.remote_rooms.as_deref().map(|remote| abroad::Help::new(remote, &self.abroad, &self.rooms));
+        let Some(root) = walk.find_root(root).await? else { return Ok(None) };
+        if !walk.preview(&root).is_some_and(Preview::may_be_seen) {
             return Ok(None);
         }
-        let mut page = HierarchyPage::default();
-        let mut stack = vec![(root.nid, 0)];
-        let (mut seen, mut found) = (HashSet::new(), 0);
-        while let Some((nid, depth)) = stack.pop() {
-            // Rooms are told of once, so that loops end and rooms in several spaces do not multiply.
-            if seen.len() >= MAX_WALKED || !seen.insert(nid) {
-                continue;
-            }
-            let Some(preview) = walk.previews.get(&nid).filter(|preview| preview.may_be_seen()) else {
-                continue;
-            };
-            if page.rooms.len() == request.limit {
-                let skip = request.skip + page.rooms.len();
-                page.next = Some(HierarchyToken { skip, max_depth: request.max_depth, suggested_only });
-                break;
-            }
-            found += 1;
-            if found > request.skip {
-                page.rooms.push(HierarchyRoom {
-                    preview: preview.clone(),
-                    children: walk.children_of(nid).map(|child| child.json.clone()).collect(),
-                });
-            }
-            if depth < request.max_depth {
-                let below = walk.expand(nid).await?;
-                stack.extend(below.into_iter().rev().map(|child| (child, depth + 1)));
-            }
-        }
-        Ok(Some(page))
+        walk.page(root, request).await.map(Some)
     }
 }
 
 impl<'a> Walk<'a> {
     fn new(rooms: &'a Rooms, walker: Walker<'a>, suggested_only: bool) -> Self {
-        Self { rooms, walker, suggested_only, previews: HashMap::new(), children: HashMap::new() }
+        Self {
+            rooms,
+            walker,
+            suggested_only,
+            previews: HashMap::new(),
+            children: HashMap::new(),
+            help: None,
+            told: HashMap::new(),
+        }
     }
 
-    fn children_of(&self, space: RoomNid) -> impl Iterator<Item = &Child> {
-        self.children.get(&space).into_iter().flatten()
+    /// Walks depth first from the root, and gathers the rooms of the page.
+    async fn page(&mut self, root: Node, request: HierarchyRequest) -> Result<HierarchyPage, StorageError> {
+        let mut page = HierarchyPage::default();
+        let mut stack = vec![(root, 0)];
+        let (mut seen, mut found) = (HashSet::new(), 0);
+        while let Some((node, depth)) = stack.pop() {
+            // Rooms are told of once, so that loops end and rooms in several spaces do not multiply.
+            if seen.len() >= MAX_WALKED || !seen.insert(node.clone()) {
+                continue;
+            }
+            let Some(preview) = self.preview(&node).filter(|preview| preview.may_be_seen()) else {
+                continue;
+            };
+            if page.rooms.len() == request.limit {
+                let HierarchyRequest { max_depth, suggested_only, .. } = request;
+                let skip = request.skip + page.rooms.len();
+                page.next = Some(HierarchyToken { skip, max_depth, suggested_only });
+                break;
+            }
+            found += 1;
+            if found > request.skip {
+                let children = self.children_of(&node).iter().map(|child| child.json.clone()).collect();
+                page.rooms.push(HierarchyRoom { preview: preview.clone(), children });
+            }
+            if depth < request.max_depth {
+                let below = self.expand(&node).await?;
+                stack.extend(below.into_iter().rev().map(|child| (child, depth + 1)));
+            }
+        }
+        Ok(page)
     }
 
-    /// The children of a space that this server knows, in order, looked up all together.
-    async fn expand(&mut self, space: RoomNid) -> Result<Vec<RoomNid>, StorageError> {
-        let ids: Vec<OwnedRoomId> = self.children_of(space).map(|child| child.room_id.clone()).collect();
-        if ids.is_empty() {
+    fn preview(&self, node: &Node) -> Option<&Preview> {
+        match node {
+            Node::Here(nid) => self.previews.get(nid),
+            Node::Abroad(room_id) => self.told.get(room_id).map(|(preview, _)| preview),
+        }
+    }
+
+    fn children_of(&self, space: &Node) -> &[Child] {
+        let children = match space {
+            Node::Here(nid) => self.children.get(nid),
+            Node::Abroad(room_id) => self.told.get(room_id).map(|(_, children)| children),
+        };
+        children.map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The children of a space that this server knows or other servers tell of, in order, looked up all together.
+    async fn expand(&mut self, space: &Node) -> Result<Vec<Node>, StorageError> {
+        let children: Vec<Child> = self.children_of(space).to_vec();
+        if children.is_empty() {
             return Ok(Vec::new());
         }
+        let ids: Vec<OwnedRoomId> = children.iter().map(|child| child.room_id.clone()).collect();
         let known = self.rooms.inner.store.reader().await?.find_room_nids(&ids).await?;
-        let nids: Vec<RoomNid> = ids.iter().filter_map(|id| known.get(id).copied()).collect();
-        let new: Vec<RoomNid> = nids.iter().copied().filter(|nid| !self.previews.contains_key(nid)).collect();
+        let new: Vec<RoomNid> =
+            known.values().copied().filter(|nid| !self.previews.contains_key(nid)).collect();
         self.load(&new).await?;
-        Ok(nids)
+        let abroad = self.ask_abroad(&children, &known).await?;
+        let node = |child: &Child| {
+            if abroad.contains(&child.room_id) && self.told.contains_key(&child.room_id) {
+                return Some(Node::Abroad(child.room_id.clone()));
+            }
+            known.get(&child.room_id).map(|nid| Node::Here(*nid))
+        };
+        Ok(children.iter().filter_map(node).collect())
     }
 
     /// Looks up rooms, and the children of those that are spaces which the viewer may see.
@@ -237,7 +287,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads an `m.space.child` event; `None` when it names no child.
-    fn child(&self, event: &Arc<EventRecord>) -> Option<Child> {
+    fn child(&self, event: &EventRecord) -> Option<Child> {
+        let content = stored_content(event).ok()?;
+        let json = stripped_with_time(event).ok()?;
+        Child::read(event.state_key.as_deref()?, content, json, event.origin_server_ts)
+            .filter(|(_, is_suggested)| *is_suggested || !self.suggested_only)
+            .map(|(child, _)| child)
+    }
+}
+
+impl Child {
+    /// Reads the content of an `m.space.child` event, and whether the child is suggested; `None` when it names no child.
+    fn read(state_key: &str, content: &RawValue, json: Box<RawValue>, ts: i64) -> Option<(Self, bool)> {
         #[derive(Deserialize)]
         struct Content {
             via: Vec<String>,
@@ -246,24 +307,19 @@ impl<'a> Walk<'a> {
             #[serde(default)]
             suggested: serde_json::Value,
         }
-        let room_id = OwnedRoomId::try_from(event.state_key.as_deref()?).ok()?;
-        let content = serde_json::from_str::<Content>(stored_content(event).ok()?.get()).ok()?;
-        if content.via.is_empty() || (self.suggested_only && content.suggested != true) {
+        let room_id = OwnedRoomId::try_from(state_key).ok()?;
+        let content = serde_json::from_str::<Content>(content.get()).ok()?;
+        if content.via.is_empty() {
             return None;
         }
         let order = content.order.as_str().filter(|order| {
             order.chars().count() <= MAX_ORDER_LENGTH && order.chars().all(|c| (' '..='~').contains(&c))
         });
-        Some(Child {
-            room_id,
-            json: stripped_with_time(event).ok()?,
-            order: order.map(str::to_owned),
-            ts: event.origin_server_ts,
-        })
+        let order = order.map(str::to_owned);
+        let via = content.via.into_iter().filter_map(|server| server.try_into().ok()).collect();
+        Some((Self { room_id, json, order, ts, via }, content.suggested == true))
     }
-}
 
-impl Child {
     /// <https://spec.matrix.org/v1.19/client-server-api/#ordering-of-children-within-a-space>
     fn rank(&self) -> (bool, Option<&str>, i64, &OwnedRoomId) {
         (self.order.is_none(), self.order.as_deref(), self.ts, &self.room_id)

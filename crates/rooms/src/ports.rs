@@ -9,7 +9,8 @@ use hs_storage::StorageError;
 use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId};
 
 pub use self::remote_rooms::{
-    Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRooms,
+    Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRoom, RemoteRooms,
+    RemoteSpace,
 };
 
 /// How a user wants to be shown in rooms.

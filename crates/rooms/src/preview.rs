@@ -21,6 +21,7 @@ use serde::Deserialize;
 use crate::{
     Rooms,
     directory::{PublicRoom, text_field},
+    ports::RemoteRoom,
 };
 
 const JOIN_RULES: &str = "m.room.join_rules";
@@ -167,6 +168,24 @@ impl Preview {
             version,
             membership,
             is_in_allowed_room: false,
+        }
+    }
+}
+
+impl Preview {
+    /// A room of which another server tells, to a viewer who is this in it.
+    pub(crate) fn of_remote(
+        room: &RemoteRoom,
+        membership: Option<Membership>,
+        is_in_allowed_room: bool,
+    ) -> Self {
+        Self {
+            shown: PublicRoom::of_remote(room),
+            version: room.version.clone(),
+            encryption: room.encryption.clone(),
+            allowed_rooms: room.allowed_rooms.clone(),
+            membership,
+            is_in_allowed_room,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use hs_model::membership::Membership;
 use hs_room_rules::{
     canonical_json::{Object, ParseOptions},
@@ -10,21 +11,32 @@ use hs_room_rules::{
     room_version::{self, RoomVersionRules},
 };
 use hs_rooms::ports::{
-    Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRooms,
+    Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRoom, RemoteRooms,
+    RemoteSpace,
 };
 use ruma::{
-    RoomVersionId, ServerName,
-    api::federation::membership::{
-        RawStrippedState, create_invite, create_join_event, create_knock_event, create_leave_event,
-        prepare_join_event, prepare_knock_event, prepare_leave_event,
+    OwnedRoomId, RoomId, RoomVersionId, ServerName,
+    api::{
+        Metadata as _,
+        federation::{
+            membership::{
+                RawStrippedState, create_invite, create_join_event, create_knock_event, create_leave_event,
+                prepare_join_event, prepare_knock_event, prepare_leave_event,
+            },
+            space::get_hierarchy::v1 as get_hierarchy,
+        },
+        path_builder::PathBuilder as _,
     },
 };
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{FederationClient, Keyring, Limits, RequestError};
 
 /// How long a server may take for things that cost it little.
 const QUICK: Duration = Duration::from_secs(20);
+/// How long it may take to say what a room is, while somebody looks at a tree of them.
+const SPACE_PATIENCE: Duration = Duration::from_secs(8);
 /// How long it may take to gather the state of a room.
 const JOIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// How large the state of a room may be.
@@ -118,6 +130,21 @@ impl RemoteRoomClient {
         good.collect()
     }
 
+    async fn ask_space(&self, server: &ServerName, room_id: &RoomId) -> Result<RemoteSpace, RequestError> {
+        let malformed = |error: &dyn std::fmt::Display| RequestError::Malformed(error.to_string());
+        let path = get_hierarchy::Request::PATH_BUILDER
+            .make_endpoint_url((), "", &[&room_id], "")
+            .map_err(|error| malformed(&error))?;
+        let request = http::Request::get(path).body(Bytes::new()).map_err(|error| malformed(&error))?;
+        let response = self.client.exchange(server, request, Limits::within(SPACE_PATIENCE)).await?;
+        let told: ToldSpace = serde_json::from_slice(response.body()).map_err(|error| malformed(&error))?;
+        Ok(RemoteSpace {
+            room: told.room.into(),
+            children: told.children.into_iter().map(RemoteRoom::from).collect(),
+            inaccessible: told.inaccessible_children,
+        })
+    }
+
     async fn hand_in_invite(
         &self,
         server: &ServerName,
@@ -187,6 +214,63 @@ impl RemoteRooms for RemoteRoomClient {
         invitation: Invitation<'a>,
     ) -> RemoteFuture<'a, Box<RawValue>> {
         Box::pin(self.hand_in_invite(server, invitation))
+    }
+
+    fn space<'a>(&'a self, server: &'a ServerName, room_id: &'a RoomId) -> RemoteFuture<'a, RemoteSpace> {
+        Box::pin(async move { self.ask_space(server, room_id).await.map_err(|error| failure(server, error)) })
+    }
+}
+
+/// A room in the words of the hierarchy endpoint; ruma's type leaves the children of children out.
+#[derive(Deserialize)]
+struct ToldRoom {
+    room_id: OwnedRoomId,
+    room_version: Option<RoomVersionId>,
+    num_joined_members: u64,
+    name: Option<String>,
+    topic: Option<String>,
+    canonical_alias: Option<String>,
+    avatar_url: Option<String>,
+    room_type: Option<String>,
+    join_rule: Option<String>,
+    #[serde(default)]
+    allowed_room_ids: Vec<OwnedRoomId>,
+    encryption: Option<String>,
+    #[serde(default)]
+    world_readable: bool,
+    #[serde(default)]
+    guest_can_join: bool,
+    #[serde(default)]
+    children_state: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct ToldSpace {
+    room: ToldRoom,
+    #[serde(default)]
+    children: Vec<ToldRoom>,
+    #[serde(default)]
+    inaccessible_children: Vec<OwnedRoomId>,
+}
+
+impl From<ToldRoom> for RemoteRoom {
+    fn from(room: ToldRoom) -> Self {
+        Self {
+            room_id: room.room_id,
+            version: room.room_version.unwrap_or(RoomVersionId::V1),
+            joined: room.num_joined_members,
+            name: room.name,
+            topic: room.topic,
+            canonical_alias: room.canonical_alias,
+            avatar_url: room.avatar_url,
+            room_type: room.room_type,
+            join_rule: room.join_rule,
+            allowed_rooms: room.allowed_room_ids,
+            encryption: room.encryption,
+            is_world_readable: room.world_readable,
+            guests_can_join: room.guest_can_join,
+            children: room.children_state,
+        }
     }
 }
 

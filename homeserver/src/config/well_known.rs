@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Invalid, section::section};
 
 section! {
-    /// What is announced under https://SERVER_NAME/.well-known/matrix/, if requests to there reach Kith. The file for
+    /// What is announced under /.well-known/matrix/ of the server name, if requests to there reach Kith. The file for
     /// clients needs no setting: it names server.public_base_url.
     pub struct WellKnown {
         /// Where other servers find this one: a host, and a port if it is not 8448. Empty: they look for it at port 8448 of

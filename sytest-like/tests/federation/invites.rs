@@ -200,7 +200,7 @@ async fn invites_of_lost_servers_are_rejected() {
 
     syncer.until_room("leave", room.id()).await;
     let initial = alice.sync().await.expect_ok();
-    assert!(initial["rooms"]["invite"].get(room.id()).is_none());
+    assert!(initial.json["rooms"]["invite"].get(room.id()).is_none());
 }
 
 /// An invite is taken back: it disappears.

@@ -277,3 +277,35 @@ async fn rooms_of_others_are_found() {
     summary(&room_id).await.expect_ok().has("name", "Far away").has("membership", "leave");
     summary(&closed).await.expect_err(404, "M_NOT_FOUND");
 }
+
+/// A tree of rooms over two servers is shown whole; rooms that the user might not join are left out.
+/// spec: client-server-api/#get_matrixclientv1roomsroomidhierarchy
+/// covers: GET /_matrix/client/v1/rooms/{roomId}/hierarchy
+/// covers: GET /_matrix/federation/v1/hierarchy/{roomId}
+#[tokio::test]
+async fn trees_reach_over_servers() {
+    let network = sytest_like::Network::new();
+    let (here, there) = tokio::join!(
+        sytest_like::Server::federated().in_network(&network).start(),
+        sytest_like::Server::federated().in_network(&network).start(),
+    );
+    let (alice, bob) = (here.register("alice").await, there.register("bob").await);
+    let space = json!({"preset": "public_chat", "creation_content": {"type": "m.space"}});
+    let root = alice.create_room(space.clone()).await;
+    let inner = bob.create_room(space).await;
+    let leaf = bob.create_room(json!({"preset": "public_chat", "name": "Leaf"})).await;
+    let closed = bob.create_room(json!({"preset": "private_chat"})).await;
+    let via = json!({"via": [there.name()]});
+    for (order, room_id) in [(1, &leaf), (2, &closed)] {
+        let child = json!({"via": [there.name()], "order": order.to_string()});
+        bob.set_state(&inner, "m.space.child", room_id, child).await;
+    }
+    alice.set_state(&root, "m.space.child", &inner, via).await;
+
+    let tree = alice.get(&path!("/v1/rooms/{}/hierarchy", root)).await.expect_ok();
+
+    assert_eq!(tree.column("rooms", "room_id"), [root.clone(), inner.clone(), leaf]);
+    let first = alice.get(&path!("/v1/rooms/{}/hierarchy?limit=1", root)).await.expect_ok();
+    let next = path!("/v1/rooms/{}/hierarchy?limit=1&from={}", root, first.str("next_batch"));
+    assert_eq!(alice.get(&next).await.expect_ok().column("rooms", "room_id"), [inner]);
+}

@@ -13,7 +13,7 @@ use ruma::OwnedRoomId;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::RoomActions;
+use crate::{RoomActions, ports::RemoteRoom};
 
 /// How many rooms a page has at most.
 const MAX_PAGE: usize = 500;
@@ -147,6 +147,23 @@ impl PublicRoom {
                 == Some("world_readable"),
             guests_can_join: field("m.room.guest_access", "guest_access").as_deref() == Some("can_join"),
             room_id: row.room_id,
+        }
+    }
+
+    /// A room of which another server tells.
+    pub(crate) fn of_remote(room: &RemoteRoom) -> Self {
+        Self {
+            nid: RoomNid(0),
+            room_id: room.room_id.clone(),
+            joined: room.joined,
+            name: room.name.clone(),
+            topic: room.topic.clone(),
+            canonical_alias: room.canonical_alias.clone(),
+            avatar_url: room.avatar_url.clone(),
+            room_type: room.room_type.clone(),
+            join_rule: room.join_rule.clone(),
+            is_world_readable: room.is_world_readable,
+            guests_can_join: room.guests_can_join,
         }
     }
 

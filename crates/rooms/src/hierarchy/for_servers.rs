@@ -5,7 +5,7 @@
 use hs_storage::StorageError;
 use ruma::{OwnedRoomId, ServerName};
 
-use super::{HierarchyRoom, Walk, Walker};
+use super::{HierarchyRoom, Node, Walk, Walker};
 use crate::{Room, Rooms, preview::Preview};
 
 /// What a server is told of a space.
@@ -33,9 +33,10 @@ impl Rooms {
         else {
             return Ok(None);
         };
-        let below = walk.expand(root.nid).await?;
+        let below = walk.expand(&Node::Here(root.nid)).await?;
         let (mut children, mut inaccessible) = (Vec::new(), Vec::new());
-        for nid in below {
+        for node in below {
+            let Node::Here(nid) = node else { continue };
             // Rooms of which this server knows no more than the name are left out: others may know them.
             let Some(child) = walk.previews.get(&nid).filter(|child| child.shown.joined > 0) else {
                 continue;
@@ -53,7 +54,7 @@ impl Rooms {
 
 impl Walk<'_> {
     fn room(&self, nid: hs_model::ids::RoomNid, preview: Preview) -> HierarchyRoom {
-        let children = self.children_of(nid).map(|child| child.json.clone()).collect();
+        let children = self.children_of(&Node::Here(nid)).iter().map(|child| child.json.clone()).collect();
         HierarchyRoom { preview, children }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
 use hs_model::membership::Membership;
 use hs_room_rules::pdu::Pdu;
-use ruma::{OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::value::RawValue;
 
 /// Why another server did not do what it was asked for.
@@ -88,6 +88,50 @@ pub struct Invitation<'a> {
     pub shown: Vec<Box<RawValue>>,
 }
 
+/// A room as a server in it tells those outside.
+#[derive(Clone, Debug)]
+pub struct RemoteRoom {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// Its version; a server that does not say so means version 1.
+    pub version: RoomVersionId,
+    /// How many users have joined.
+    pub joined: u64,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its topic.
+    pub topic: Option<String>,
+    /// Its canonical alias.
+    pub canonical_alias: Option<String>,
+    /// Its picture.
+    pub avatar_url: Option<String>,
+    /// Its type.
+    pub room_type: Option<String>,
+    /// Its join rule.
+    pub join_rule: Option<String>,
+    /// The rooms whose members may join.
+    pub allowed_rooms: Vec<OwnedRoomId>,
+    /// The algorithm by which messages are encrypted.
+    pub encryption: Option<String>,
+    /// Whether anybody may read it.
+    pub is_world_readable: bool,
+    /// Whether guests may join it.
+    pub guests_can_join: bool,
+    /// Its `m.space.child` events, stripped. Nothing of them is checked.
+    pub children: Vec<Box<RawValue>>,
+}
+
+/// A space of which another server tells.
+#[derive(Clone, Debug)]
+pub struct RemoteSpace {
+    /// The space.
+    pub room: RemoteRoom,
+    /// Those of its children that users of this server might see.
+    pub children: Vec<RemoteRoom>,
+    /// Those that none of them might.
+    pub inaccessible: Vec<OwnedRoomId>,
+}
+
 /// Asks other servers about rooms that this server is not in, or needs their help with.
 pub trait RemoteRooms: Send + Sync + Debug {
     /// Has a member event prepared.
@@ -116,4 +160,7 @@ pub trait RemoteRooms: Send + Sync + Debug {
         server: &'a ServerName,
         invitation: Invitation<'a>,
     ) -> RemoteFuture<'a, Box<RawValue>>;
+
+    /// What a room is, and what is in it if it is a space.
+    fn space<'a>(&'a self, server: &'a ServerName, room_id: &'a RoomId) -> RemoteFuture<'a, RemoteSpace>;
 }

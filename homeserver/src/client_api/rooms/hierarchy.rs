@@ -5,7 +5,7 @@
 use axum::extract::State;
 use hs_http::{ApiError, Args, JsonReply};
 use hs_rooms::{
-    Rooms,
+    RoomActions,
     hierarchy::{HierarchyRequest, HierarchyRoom, HierarchyToken, MAX_DEPTH, MAX_LIMIT, NotAToken},
 };
 use ruma::{UInt, api::client::space::get_hierarchy::v1::Request};
@@ -40,14 +40,13 @@ impl From<HierarchyRoom> for RoomEntry {
 
 pub(super) async fn get(
     session: Session,
-    State(rooms): State<Rooms>,
+    State(actions): State<RoomActions>,
     Args(request): Args<Request>,
 ) -> Result<JsonReply<Response>, ApiError> {
     let hierarchy = parameters(&request)?;
     let forbidden = || ApiError::forbidden("You are not allowed to view this room");
-    let root = rooms.find(&request.room_id).await.map_err(ApiError::internal)?.ok_or_else(forbidden)?;
-    let page = rooms.hierarchy(&root, session.user, hierarchy).await.map_err(ApiError::internal)?;
-    let page = page.ok_or_else(forbidden)?;
+    let page = actions.hierarchy(&request.room_id, session.user, hierarchy).await;
+    let page = page.map_err(ApiError::internal)?.ok_or_else(forbidden)?;
     Ok(JsonReply(Response {
         rooms: page.rooms.into_iter().map(RoomEntry::from).collect(),
         next_batch: page.next.map(|token| token.to_string()),
