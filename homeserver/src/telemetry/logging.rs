@@ -11,7 +11,7 @@ use crate::config::{LogFormat, Logging};
 
 /// Parts that say at `info` what concerns nobody (that a table already exists). The configured filter comes later and
 /// can undo this.
-const QUIET: &str = "sqlx::postgres::notice=error,ruma_state_res=error";
+const QUIET: &str = "sqlx::postgres::notice=error,ruma_state_res=error,ruma_common::identifiers=error";
 
 /// Changes the filter of a running program.
 #[derive(Clone, Debug)]

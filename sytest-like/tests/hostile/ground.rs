@@ -118,6 +118,8 @@ pub(crate) async fn send_all(
 pub(crate) fn keeps_countenance(answer: &Response) -> Result<(), &'static str> {
     let is_uia = answer.status == 401 && answer.json["flows"].is_array();
     match answer.status {
+        // Another server was named that does not exist.
+        502 if answer.json["errcode"].is_string() => Ok(()),
         500.. => Err("a server error"),
         400..500 if !is_uia && !answer.json["errcode"].is_string() => Err("an error without a code"),
         _ => Ok(()),
