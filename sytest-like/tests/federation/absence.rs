@@ -1,8 +1,13 @@
 //! Servers that are away for a while, killed, or cut off, and come back to one room.
 
+use std::time::{Duration, Instant};
+
 use super::ground::{hears, ids_of, read_back};
 use super::scenes::{World, agree, join_via, until_membership};
 use sytest_like::{Network, Pair, Server, User, json};
+
+/// Servers that could not reach each other for a while are slow to try again.
+const READABLE_WITHIN: Duration = Duration::from_secs(150);
 
 /// Everybody says something and hears what all others said; then nothing is missing on the way any more.
 pub(crate) async fn all_hear_all(users: &[&User], room: &str) {
@@ -12,8 +17,22 @@ pub(crate) async fn all_hear_all(users: &[&User], room: &str) {
     }
     for user in users {
         for id in &said {
-            hears(user, room, id).await;
+            until_readable(user, room, id).await;
         }
+    }
+}
+
+/// Waits until a user can read an event, wherever it stands in the room.
+async fn until_readable(user: &User, room: &str, event_id: &str) {
+    let mut syncer = user.syncer().await;
+    let deadline = Instant::now() + READABLE_WITHIN;
+    loop {
+        let answer = user.get_event(room, event_id).await;
+        if answer.status == 200 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{}: {event_id} does not come: {answer}", user.id);
+        syncer.next(1000).await;
     }
 }
 

@@ -74,7 +74,8 @@ impl Shared {
 
 /// Waits until a user hears of an event, and returns what they heard of the room on the way.
 pub(super) async fn hears(user: &User, room_id: &str, event_id: &str) -> Vec<Value> {
-    let mut syncer = user.syncer().await;
+    let filter = json!({"room": {"timeline": {"limit": 100}}});
+    let mut syncer = user.syncer_with_filter(filter).await;
     let mut events = timeline(&syncer.initial, room_id);
     if !events.iter().any(|event| event["event_id"] == event_id) {
         events.extend(syncer.until_event(room_id, event_id).await);
