@@ -27,13 +27,14 @@ use crate::{
 };
 
 /// How long a server may take to list the devices of a user when nobody waits for it.
-const RESYNC_TIMEOUT: Duration = Duration::from_secs(30);
+const RESYNC_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many servers are asked at the same time.
 const SERVERS_AT_ONCE: usize = 16;
 /// How many lists are fetched again in one go.
 const RESYNCS_AT_ONCE: i64 = 200;
-/// After how long another replica takes over what one has not done.
-const CLAIM_MS: i64 = 10 * 60 * 1000;
+/// After how long another replica takes over what one has not done. Where a list has to wait longer for others of its server,
+/// it is fetched twice, which does no harm.
+const CLAIM_MS: i64 = 25 * 1000;
 /// How long to wait after the first failure; then each time twice as long.
 const FIRST_RETRY_MS: i64 = 5 * 1000;
 const LAST_RETRY_MS: i64 = 6 * 60 * 60 * 1000;

@@ -91,16 +91,9 @@ pub(crate) async fn keys(world: &World) {
     world.public_room().await;
     let mut syncer = world.bob.syncer().await;
     let device = &world.alice.device_id;
-    let algorithms = ["m.olm.v1.curve25519-aes-sha2", "m.megolm.v1.aes-sha2"];
-    let keys = json!({
-        "user_id": world.alice.id, "device_id": device, "algorithms": algorithms,
-        "keys": {format!("curve25519:{device}"): "AAAA", format!("ed25519:{device}"): "BBBB"},
-        "signatures": {&world.alice.id: {format!("ed25519:{device}"): "CCCC"}},
-    });
-    let one_time = json!({"signed_curve25519:AAAAHg": {"key": "DDDD",
-        "signatures": {&world.alice.id: {format!("ed25519:{device}"): "EEEE"}}}});
-    let body = json!({"device_keys": keys, "one_time_keys": one_time});
-    world.alice.post("/v3/keys/upload", body).await.expect_ok();
+    let phone = crate::e2ee::Device::new(&world.alice).await;
+    phone.upload_one_time_keys(["AAAAHg".to_owned()]).await;
+    let keys = phone.keys();
     syncer
         .until("her new keys", |answer| {
             let changed = answer.json["device_lists"]["changed"].as_array();
@@ -116,6 +109,6 @@ pub(crate) async fn keys(world: &World) {
 
     assert_eq!(found["device_keys"][&world.alice.id][device]["keys"], keys["keys"], "{found}");
     let claimed = &first["one_time_keys"][&world.alice.id][device];
-    assert_eq!(claimed["signed_curve25519:AAAAHg"]["key"], "DDDD", "{first}");
+    assert!(claimed["signed_curve25519:AAAAHg"]["key"].is_string(), "{first}");
     assert!(second.json["one_time_keys"][&world.alice.id][device].is_null(), "{second}");
 }
