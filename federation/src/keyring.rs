@@ -256,7 +256,9 @@ impl Keyring {
         if missing.is_empty() || self.inner.notaries.is_empty() {
             return search.found;
         }
-        missing.iter().for_each(|server| asked.insert(server.clone(), ()));
+        for server in &missing {
+            asked.insert(server.clone(), ());
+        }
         for notary in &self.inner.notaries {
             let missing = search.missing().into_iter().filter(|server| missing.contains(server));
             let query: WantedKeys =

@@ -127,9 +127,8 @@ impl RequestVerifier {
     /// Reads who says to have made a request, and refuses it where that is enough: before its body is read.
     pub fn claim(&self, headers: &HeaderMap) -> Result<XMatrix, RequestAuthError> {
         let headers = headers.get_all(AUTHORIZATION);
-        let texts = headers.iter().filter_map(|value| value.to_str().ok());
-        let text =
-            texts.filter(|text| XMatrix::is_scheme_of(text)).next().ok_or(RequestAuthError::Missing)?;
+        let mut texts = headers.iter().filter_map(|value| value.to_str().ok());
+        let text = texts.find(|text| XMatrix::is_scheme_of(text)).ok_or(RequestAuthError::Missing)?;
         let claim = XMatrix::parse(text)?;
         if let Some(destination) = claim.destination.as_deref().filter(|name| **name != *self.server_name) {
             return Err(RequestAuthError::OtherDestination(destination.to_string()));

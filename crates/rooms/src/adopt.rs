@@ -95,10 +95,7 @@ impl Rooms {
         check_join(adopted, &places)?;
 
         for _ in 0..MAX_ATTEMPTS {
-            let head = match is_known {
-                true => self.catch_up(&room).await?,
-                false => None,
-            };
+            let head = if is_known { self.catch_up(&room).await? } else { None };
             let adoption = Adoption::new(self, room.clone(), head, adopted, &places).await?;
             match self.inner.appender.append(adoption.unit().await?).await {
                 Ok(_) => {

@@ -2,7 +2,7 @@
 //! events. It is read when a room first needs its state resolved, and grows with what comes after.
 
 use std::{
-    collections::{BTreeSet, BinaryHeap, HashMap, HashSet},
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -48,9 +48,9 @@ impl AuthGraph {
     pub(crate) fn extend(&mut self, edges: impl IntoIterator<Item = AuthEdges>) {
         let mut added = Vec::new();
         for edge in edges {
-            if !self.nodes.contains_key(&edge.event) {
+            if let Entry::Vacant(vacant) = self.nodes.entry(edge.event) {
                 added.push(edge.event);
-                self.nodes.insert(edge.event, Node { auth: edge.auth.into_iter().collect(), level: 0 });
+                vacant.insert(Node { auth: edge.auth.into_iter().collect(), level: 0 });
             }
         }
         for event in added {
@@ -198,16 +198,15 @@ impl AuthGraphs {
         events: &[EventNid],
         pending: impl IntoIterator<Item = AuthEdges>,
     ) -> Result<Arc<Mutex<AuthGraph>>, StorageError> {
-        let graph = match self.graphs.get(&room) {
-            Some(graph) => graph,
-            None => {
-                let edges = self.store.reader().await?.list_auth_edges(room).await?;
-                let mut graph = AuthGraph::default();
-                graph.extend(edges);
-                let graph = Arc::new(Mutex::new(graph));
-                self.graphs.insert(room, graph.clone());
-                graph
-            }
+        let graph = if let Some(graph) = self.graphs.get(&room) {
+            graph
+        } else {
+            let edges = self.store.reader().await?.list_auth_edges(room).await?;
+            let mut graph = AuthGraph::default();
+            graph.extend(edges);
+            let graph = Arc::new(Mutex::new(graph));
+            self.graphs.insert(room, graph.clone());
+            graph
         };
         graph.lock().extend(pending);
         let mut unknown = graph.lock().unknown_below(events);

@@ -121,13 +121,14 @@ impl Groups {
                     height: new.height,
                     delta: new.delta.clone(),
                 }),
-                None => match self.rows.get(&nid) {
-                    Some(row) => row,
-                    None => {
+                None => {
+                    if let Some(row) = self.rows.get(&nid) {
+                        row
+                    } else {
                         rows.extend(self.read(nid).await?);
                         break;
                     }
-                },
+                }
             };
             next = row.parent;
             rows.push(row);

@@ -25,7 +25,7 @@ impl Rooms {
         if let Some(acl) = self.inner.server_acls.get(&event) {
             return Ok(Some(acl));
         }
-        let mut pdus = self.inner.pdus.find(room, [event].into_iter()).await?;
+        let mut pdus = self.inner.pdus.find(room, [event]).await?;
         let Some(pdu) = pdus.remove(&event) else { return Ok(None) };
         let acl = Arc::new(ServerAcl::read(pdu.content_str()));
         self.inner.server_acls.insert(event, acl.clone());

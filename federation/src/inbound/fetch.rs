@@ -18,7 +18,7 @@ use crate::{FederationClient, Keyring, Limits, RequestError};
 
 /// The longest answer about the state of a room, and how long it may take.
 const STATE_LIMITS: Limits =
-    Limits { timeout: std::time::Duration::from_secs(120), max_response_bytes: 256 * 1024 * 1024 };
+    Limits { timeout: std::time::Duration::from_mins(2), max_response_bytes: 256 * 1024 * 1024 };
 /// Up to this many missing events are fetched one by one; beyond it the whole state is.
 const MAX_SINGLE: usize = 50;
 /// How many events are fetched at the same time.

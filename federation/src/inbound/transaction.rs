@@ -128,10 +128,12 @@ impl Transactions {
             Ok::<_, TransactionError>(Arc::new(results))
         };
         let answer = self.inner.answers.try_get_with(key, async move {
-            match tokio::spawn(work).await {
-                Ok(answer) => answer,
-                Err(_) => Err(StorageError::Closed.into()),
-            }
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "its end is awaited here, or by nobody if the caller hung up"
+            )]
+            let work = tokio::spawn(work);
+            work.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
         });
         answer.await.map_err(|error| TransactionError::clone(&error))
     }

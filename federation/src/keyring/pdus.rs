@@ -10,7 +10,7 @@ use hs_room_rules::{
 };
 use ruma::{OwnedServerName, room_version_rules::RoomVersionRules};
 
-use super::{Keyring, KeysByServer, ServerKey, Wanted, WantedKeys, public_keys};
+use super::{Keyring, KeysByServer, ServerKey, WantedKeys, public_keys};
 
 /// How much text is checked on the threads of the runtime; more goes to those for long work.
 const MAX_INLINE_BYTES: usize = 16 * 1024;
@@ -96,7 +96,7 @@ fn wanted<'a>(signers: impl Iterator<Item = &'a Signers>, rules: &RoomVersionRul
     for Signers { servers, time_ms } in signers {
         // Without signatures there is nothing to check.
         for (server, key_ids) in servers.iter().filter(|(_, key_ids)| !key_ids.is_empty()) {
-            let of_server = wanted.entry(server.clone()).or_insert_with(Wanted::default);
+            let of_server = wanted.entry(server.clone()).or_default();
             of_server.key_ids.extend(key_ids.iter().filter(|id| id.starts_with("ed25519:")).cloned());
             if rules.enforce_key_validity {
                 of_server.valid_until_ms = of_server.valid_until_ms.max(*time_ms);

@@ -37,7 +37,7 @@ pub(super) struct Destination {
 #[derive(Debug)]
 enum Phase {
     /// Everything that it lacks is in memory.
-    Live(Queue),
+    Live(Box<Queue>),
     /// What happened after `since` has to be looked up. It has been told nothing up to `newest` at least.
     Behind { since: Position, newest: Position },
 }
@@ -79,7 +79,7 @@ impl Destination {
         Self {
             name,
             backoff: Backoff::default(),
-            phase: Phase::Live(Queue::default()),
+            phase: Phase::Live(Box::default()),
             is_busy: false,
             is_in_line: false,
             stored,
@@ -91,7 +91,7 @@ impl Destination {
     pub(super) fn from_row(name: OwnedServerName, row: DestinationRow) -> Self {
         let phase = match row.pending_since {
             Some(since) => Phase::Behind { since, newest: Position(since.0 + 1) },
-            None => Phase::Live(Queue::default()),
+            None => Phase::Live(Box::default()),
         };
         let backoff = Backoff {
             failures: row.failures.max(0) as u32,
@@ -201,7 +201,7 @@ impl Destination {
             if *newest > up_to {
                 *since = up_to;
             } else {
-                self.phase = Phase::Live(Queue::default());
+                self.phase = Phase::Live(Box::default());
             }
         }
     }

@@ -160,7 +160,9 @@ impl EduQueue {
             // Several for one user need several EDUs, which there may be no room for: those come again.
             let rest = built.split_off(built.len().min(room.edus));
             room.edus -= built.len();
-            built.into_iter().for_each(|edu| builder.edu(edu));
+            for edu in built {
+                builder.edu(edu);
+            }
             if !rest.is_empty() {
                 self.receipts = receipts;
             }

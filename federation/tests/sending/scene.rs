@@ -123,6 +123,7 @@ impl Replica {
         .await;
         let actions = RoomActions::new(server.rooms.clone(), Arc::new(NoNames));
         let (sender, stop) = (sender.expect("it was just made"), CancellationToken::new());
+        #[expect(clippy::disallowed_methods, reason = "its end is awaited when the test stops it")]
         let task = tokio::spawn({
             let (sender, stop) = (sender.clone(), stop.clone());
             async move { sender.run(stop).await.expect("a working database") }
@@ -211,13 +212,18 @@ impl Scene {
         room_id
     }
 
+    /// A transaction that came while one to another server was waited for.
+    fn set_aside(&self, destination: &str) -> Option<Attempt> {
+        let mut others = self.others.lock();
+        let at = others.iter().position(|attempt| attempt.destination == destination)?;
+        others.remove(at)
+    }
+
     /// The next transaction to a server.
     pub(crate) async fn next(&mut self, destination: &str) -> Attempt {
-        let mut others = self.others.lock();
-        if let Some(at) = others.iter().position(|attempt| attempt.destination == destination) {
-            return others.remove(at).expect("it was just found");
+        if let Some(attempt) = self.set_aside(destination) {
+            return attempt;
         }
-        drop(others);
         let wanted = async {
             loop {
                 let attempt = self.attempts.recv().await.expect("the transport lives as long as the scene");

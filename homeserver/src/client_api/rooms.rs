@@ -186,7 +186,7 @@ fn remote_failure(failure: RemoteFailure) -> ApiError {
     match failure {
         RemoteFailure::Refused { errcode, status, room_version, .. } => {
             let is_ours = matches!(&*errcode, "" | "M_MISSING_PARAM" | "M_INVALID_PARAM" | "M_UNAUTHORIZED");
-            let status = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
+            let status = StatusCode::from_u16(status).ok().filter(StatusCode::is_client_error);
             let Some(status) = status.filter(|_| !is_ours) else { return bad_gateway() };
             let error = ApiError::new(status, errcode, text);
             match room_version {

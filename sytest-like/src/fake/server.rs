@@ -210,15 +210,14 @@ impl FakeServer {
                 heard.changed().await.expect("the server lives as long as its handle");
             }
         };
-        match tokio::time::timeout(HEARD_WITHIN, search).await {
-            Ok(found) => found,
-            Err(_) => panic!(
+        tokio::time::timeout(HEARD_WITHIN, search).await.unwrap_or_else(|_| {
+            panic!(
                 "{}: {what}: not heard within {HEARD_WITHIN:?}; heard: {:#?}; faults: {:#?}",
                 self.name(),
                 self.lock().received.iter().map(|one| (&one.path, &one.body)).collect::<Vec<_>>(),
                 self.faults()
-            ),
-        }
+            )
+        })
     }
 
     /// Waits for a request to this endpoint that satisfies the condition.

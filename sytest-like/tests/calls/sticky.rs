@@ -128,6 +128,7 @@ async fn ignored_people_stick_to_nobody() {
 /// not on synapse: it is switched off there
 #[tokio::test]
 async fn sliding_sync_has_an_extension_for_them() {
+    const PATH: &str = "/unstable/org.matrix.simplified_msc3575/sync";
     let server = Server::shared().await;
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);
     let room = alice.create_public_room().await;
@@ -138,7 +139,6 @@ async fn sliding_sync_has_an_extension_for_them() {
         "lists": {"all": {"ranges": [[0, 9]], "timeline_limit": 1, "required_state": []}},
         "extensions": {EXTENSION: {"enabled": true}},
     });
-    const PATH: &str = "/unstable/org.matrix.simplified_msc3575/sync";
     let told = |answer: &Response| ids(&answer.json["extensions"][EXTENSION]["rooms"][&room]["events"]);
     let first = bob.post(PATH, body.clone()).await.expect_ok();
     assert_eq!(told(&first), [before]);

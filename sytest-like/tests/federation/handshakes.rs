@@ -3,6 +3,9 @@
 use super::ground::{hears, public_room, versions, with_fake};
 use sytest_like::{Response, Value, json, path};
 
+/// What a case changes of an event, and what it calls that.
+type Change = (&'static str, fn(&mut Value));
+
 /// A user of another server leaves by the handshake, and their going is told; in every room version.
 /// spec: server-server-api/#leaving-rooms-rejecting-invites
 /// covers: GET /_matrix/federation/v1/make_leave/{roomId}/{userId}
@@ -139,7 +142,7 @@ async fn joins_are_checked() {
     submit(&other_room, &good.id, good.json.clone()).await.expect_err(400, "M_INVALID_PARAM");
     let wrong_id = "$gR3-ihkbUhrRFDT1OUfVkYR4Ux6Tqz6VrZLA1Q6pZQo";
     submit(&room_id, wrong_id, good.json.clone()).await.expect_err(400, "M_INVALID_PARAM");
-    let changes: [(&str, fn(&mut Value)); 4] = [
+    let changes: [Change; 4] = [
         ("another type", |event| event["type"] = json!("m.room.name")),
         ("another membership", |event| event["content"]["membership"] = json!("leave")),
         ("another user", |event| event["state_key"] = json!("@alice:example.org")),

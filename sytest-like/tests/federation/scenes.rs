@@ -7,7 +7,7 @@ use super::ground::{hears, ids_of, read_back};
 use sytest_like::{Pair, Response, Server, User, Value, json, path, unique};
 
 /// How long the servers may take to agree.
-const AGREED_WITHIN: Duration = Duration::from_secs(60);
+const AGREED_WITHIN: Duration = Duration::from_mins(1);
 
 /// Two servers with a user each.
 pub(crate) struct World {

@@ -4,6 +4,9 @@ use super::ground::{hears, versions, with_fake};
 use sytest_like::fake::Reply;
 use sytest_like::{Response, User, Value, json, path};
 
+/// What a case changes of an event, and what it calls that.
+type Change = (&'static str, fn(&mut Value));
+
 async fn join_via(user: &User, room: &str, via: &[&str]) -> Response {
     let mut path = path!("/_matrix/client/v3/join/{}", room);
     for (index, server) in via.iter().enumerate() {
@@ -91,7 +94,7 @@ async fn lying_servers_are_not_believed() {
         let answer = join_via(&alice, room.id(), &[fake.name()]).await;
         assert_eq!(answer.status, 502, "{what}: {answer}");
     };
-    let lies: [(&str, fn(&mut Value)); 5] = [
+    let lies: [Change; 5] = [
         ("another user", |event| event["sender"] = json!("@mallory:example.org")),
         ("another state key", |event| event["state_key"] = json!("@mallory:example.org")),
         ("another room", |event| event["room_id"] = json!("!other:example.org")),
@@ -115,7 +118,7 @@ async fn lying_servers_are_not_believed() {
     }
     fake.be_honest("make_join");
 
-    let changes: [(&str, fn(&mut Value)); 3] = [
+    let changes: [Change; 3] = [
         ("no state", |answer| answer["state"] = json!([])),
         ("no create event", |answer| {
             if let Some(state) = answer["state"].as_array_mut() {

@@ -14,7 +14,7 @@ fn has(answer: &Response, list: &str, id: &str) -> bool {
     answer.array(list).iter().any(|event| event["event_id"] == id)
 }
 
-async fn room_entry(answer: &Response, room: &str) -> Value {
+fn room_entry(answer: &Response, room: &str) -> Value {
     let rooms = answer.array("rooms");
     rooms.iter().find(|entry| entry["room_id"] == room).cloned().unwrap_or_else(|| panic!("{answer}"))
 }
@@ -28,7 +28,7 @@ async fn stream_goes_on_where_the_snapshot_ends() {
     let (alice, bob, room) = pair().await;
     let before = alice.send_text(&room, "before").await;
     let snapshot = bob.get("/v3/initialSync").await.expect_ok();
-    let entry = room_entry(&snapshot, &room).await;
+    let entry = room_entry(&snapshot, &room);
     assert_eq!(entry["membership"], "join");
     assert_eq!(entry["visibility"], "private");
     let chunk = entry["messages"]["chunk"].as_array().expect("events").clone();
@@ -77,14 +77,14 @@ async fn snapshot_has_what_is_asked_for() {
     let invited = alice.create_room(json!({"preset": "private_chat"})).await;
     alice.invite(&invited, &bob).await;
     let answer = bob.get("/v3/initialSync").query("limit", "2").await.expect_ok();
-    let entry = room_entry(&answer, &room).await;
+    let entry = room_entry(&answer, &room);
     assert_eq!(entry["messages"]["chunk"].as_array().map(Vec::len), Some(2), "{entry}");
-    let invite = room_entry(&answer, &invited).await;
+    let invite = room_entry(&answer, &invited);
     assert_eq!(invite["membership"], "invite");
     assert_eq!(invite["invite"]["state_key"], bob.id.as_str());
     assert!(answer.array("rooms").iter().all(|entry| entry["room_id"] != left.as_str()), "{answer}");
     let archived = bob.get("/v3/initialSync").query("archived", "true").await.expect_ok();
-    assert_eq!(room_entry(&archived, &left).await["membership"], "leave");
+    assert_eq!(room_entry(&archived, &left)["membership"], "leave");
 }
 
 /// Reading in the old way takes no messages away from the device.

@@ -161,13 +161,12 @@ impl Batch<'_> {
             return Ok(known);
         }
         let resolved = self.rooms.resolve_groups(self.room, &groups, self.pending()).await?;
-        let group = match resolved.group() {
-            Some(group) => group,
-            None => {
-                let nid = self.rooms.inner.store.allocate_state_group_nid().await?;
-                self.work.state_groups.extend(resolved.into_line(nid).1);
-                nid
-            }
+        let group = if let Some(group) = resolved.group() {
+            group
+        } else {
+            let nid = self.rooms.inner.store.allocate_state_group_nid().await?;
+            self.work.state_groups.extend(resolved.into_line(nid).1);
+            nid
         };
         self.work.resolutions.insert(groups, group);
         Ok(group)
@@ -416,12 +415,11 @@ impl Batch<'_> {
             && let Some(node) = self.node_here(target).copied()
         {
             let own = self.work.events.iter().find(|event| event.record.nid == node.nid);
-            let sender = match own {
-                Some(event) => Some(event.record.sender.clone()),
-                None => {
-                    let events = self.rooms.inner.store.find_events(&[node.nid]).await?;
-                    events.get(&node.nid).map(|event| event.sender.clone())
-                }
+            let sender = if let Some(event) = own {
+                Some(event.record.sender.clone())
+            } else {
+                let events = self.rooms.inner.store.find_events(&[node.nid]).await?;
+                events.get(&node.nid).map(|event| event.sender.clone())
             };
             redacts = sender.filter(|sender| self.may_redact(pdu.sender(), sender)).map(|_| node.nid);
         }

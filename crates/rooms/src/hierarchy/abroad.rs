@@ -197,7 +197,7 @@ impl Walk<'_> {
             state_key: String,
             r#type: String,
         }
-        let read = |json: &Box<RawValue>| {
+        let read = |json: &RawValue| {
             let event: Stripped<'_> = serde_json::from_str(json.get()).ok()?;
             // Nothing is passed on but what belongs there.
             let json = serde_json::value::to_raw_value(&event).ok()?;
@@ -206,7 +206,8 @@ impl Walk<'_> {
                 Child::read(&event.state_key, event.content, json, event.origin_server_ts)?;
             (is_child && (is_suggested || !self.suggested_only)).then_some(child)
         };
-        let mut children: Vec<Child> = room.children.iter().take(MAX_CHILDREN).filter_map(read).collect();
+        let mut children: Vec<Child> =
+            room.children.iter().take(MAX_CHILDREN).filter_map(|json| read(json)).collect();
         children.sort_by(|a, b| a.rank().cmp(&b.rank()));
         children
     }

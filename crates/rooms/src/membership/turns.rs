@@ -24,13 +24,12 @@ impl Turns {
             if turns.len() >= SWEEP_AT {
                 turns.retain(|_, turn| turn.strong_count() > 0);
             }
-            match turns.get(room_id).and_then(Weak::upgrade) {
-                Some(turn) => turn,
-                None => {
-                    let turn = Arc::new(AsyncMutex::new(()));
-                    turns.insert(room_id.to_owned(), Arc::downgrade(&turn));
-                    turn
-                }
+            if let Some(turn) = turns.get(room_id).and_then(Weak::upgrade) {
+                turn
+            } else {
+                let turn = Arc::new(AsyncMutex::new(()));
+                turns.insert(room_id.to_owned(), Arc::downgrade(&turn));
+                turn
             }
         };
         turn.lock_owned().await

@@ -33,11 +33,13 @@ struct Model {
 
 impl Model {
     async fn of(stage: &Stage, room_id: &OwnedRoomId) -> Self {
-        let room = stage.server.rooms.find(room_id).await.unwrap().unwrap();
+        let room =
+            stage.server.rooms.find(room_id).await.expect("the database answers").expect("the room is known");
         let nids: Vec<_> = room.read().recent().map(|event| event.nid).collect();
         let mut model = Self { room: room.clone(), events: HashMap::new(), states: HashMap::new() };
         let mut state = StateMap::new();
-        for record in stage.server.store.list_events(&nids).await.unwrap().iter().rev() {
+        for record in stage.server.store.list_events(&nids).await.expect("the database answers").iter().rev()
+        {
             let stored = Stored {
                 json: (&*record.json).into(),
                 event_id: record.event_id.clone(),
@@ -115,8 +117,8 @@ async fn stage(version: &RoomVersionId) -> (Stage, OwnedRoomId) {
 
 /// Something that somebody may do, or may not.
 fn random_draft<'a>(rng: &mut StdRng, after: Vec<Arc<Pdu>>) -> Draft<'a> {
-    let sender = *USERS.choose(rng).unwrap();
-    let other = *USERS.choose(rng).unwrap();
+    let sender = *USERS.choose(rng).expect("there are users");
+    let other = *USERS.choose(rng).expect("there are users");
     let text = format!("{}", rng.random_range(0..1_000_000));
     let (event_type, state_key, content) = match rng.random_range(0..10) {
         0 => ("m.room.name", "", json!({ "name": text })),
@@ -168,7 +170,7 @@ async fn random_room(version: &RoomVersionId, seed: u64) {
 
 /// The auth events of a draft in a state.
 fn auth_of(model: &Model, state: &StateMap, draft: &Draft<'_>) -> Vec<OwnedEventId> {
-    let sender = ruma::UserId::parse(draft.sender).unwrap();
+    let sender = ruma::UserId::parse(draft.sender).expect("a user id");
     let content = draft.content.to_string();
     let keys = hs_room_rules::auth::auth_types(
         draft.event_type,
@@ -180,13 +182,16 @@ fn auth_of(model: &Model, state: &StateMap, draft: &Draft<'_>) -> Vec<OwnedEvent
     let find = |(event_type, key): (&str, std::borrow::Cow<'_, str>)| {
         state.get(&(event_type.into(), key.into_owned())).cloned()
     };
-    keys.unwrap().into_iter().filter_map(|(event_type, key)| find((event_type, key))).collect()
+    keys.expect("the keys of the rules")
+        .into_iter()
+        .filter_map(|(event_type, key)| find((event_type, key)))
+        .collect()
 }
 
 async fn compare(stage: &Stage, model: &Model, ends: &[OwnedEventId], version: &RoomVersionId, seed: u64) {
     let expected = model.resolve(ends);
     let nids: Vec<_> = model.room.read().state.values().flat_map(|slots| slots.values().copied()).collect();
-    let events = stage.server.store.list_events(&nids).await.unwrap();
+    let events = stage.server.store.list_events(&nids).await.expect("the database answers");
     let found: StateMap = events
         .iter()
         .map(|event| {

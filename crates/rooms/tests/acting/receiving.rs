@@ -56,7 +56,13 @@ async fn members_of_other_servers_join_and_talk_in_every_version() {
         assert_eq!(stage.receive(&room_id, &[&hello]).await, [PduOutcome::Accepted], "version {version}");
         say(&stage.actions, &room_id, &alice, "hello bob").await.expect("alice is in the room");
 
-        let room = stage.server.rooms.find(&room_id).await.unwrap().unwrap();
+        let room = stage
+            .server
+            .rooms
+            .find(&room_id)
+            .await
+            .expect("the database answers")
+            .expect("the room is known");
         assert!(room.has_server(server_name!("other.example")), "version {version}");
         assert_eq!(stage.ends(&room_id).await.len(), 1, "version {version}");
         let again = stage.receive(&room_id, &[&hello]).await;
@@ -112,7 +118,8 @@ async fn forks_resolve_to_the_same_state_in_either_order() {
             found.push(stage.state(&room_id, "m.room.topic", "").await);
             // Memory and database agree, and so does whoever reads the room anew.
             let (replica, _) = stage.replica().await;
-            let room = replica.rooms.find(&room_id).await.unwrap().unwrap();
+            let room =
+                replica.rooms.find(&room_id).await.expect("the database answers").expect("the room is known");
             let fresh = room.read().state_event("m.room.topic", "");
             let known = stage.state_event(&room_id, "m.room.topic", "").await.map(|event| event.nid);
             assert_eq!(fresh, known, "version {version}");
@@ -139,9 +146,10 @@ async fn next_event_of_ours_unites_the_fork() {
 
     let ends = stage.ends(&room_id).await;
     assert_eq!(ends.len(), 1);
-    let room = stage.server.rooms.find(&room_id).await.unwrap().unwrap();
-    let state = stage.server.rooms.find_state_after(&ends[0]).await.unwrap();
-    let current = room.read().state_event("m.room.topic", "").unwrap();
+    let room =
+        stage.server.rooms.find(&room_id).await.expect("the database answers").expect("the room is known");
+    let state = stage.server.rooms.find_state_after(&ends[0]).await.expect("the database answers");
+    let current = room.read().state_event("m.room.topic", "").expect("a topic");
     assert!(state.values().any(|event| *event == current));
     assert_eq!(stage.state(&room_id, "m.room.topic", "").await, topic("one"));
 }
@@ -165,12 +173,13 @@ async fn gap_is_told_and_the_state_of_another_server_fills_it() {
 }
 
 async fn receive_with_state(stage: &Stage, room_id: &RoomId, pdu: &Arc<Pdu>) -> Vec<PduOutcome> {
-    let room = stage.server.rooms.find(room_id).await.unwrap().unwrap();
+    let room =
+        stage.server.rooms.find(room_id).await.expect("the database answers").expect("the room is known");
     let nids: Vec<_> = room.read().state.values().flat_map(|slots| slots.values().copied()).collect();
-    let state = stage.server.store.list_events(&nids).await.unwrap();
+    let state = stage.server.store.list_events(&nids).await.expect("the database answers");
     let state = state.iter().map(|event| event.event_id.clone()).collect();
     let incoming = Incoming { pdu: pdu.clone(), state_before: Some(state) };
-    stage.server.rooms.receive(&room, vec![incoming]).await.unwrap()
+    stage.server.rooms.receive(&room, vec![incoming]).await.expect("it is taken")
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ async fn walk(
     let (mut ids, mut pages) = (Vec::new(), 0);
     let mut next = request(order, limit, filter);
     loop {
-        let page = page(scene, name, next.clone()).await;
+        let page = page(scene, name, next).await;
         pages += 1;
         assert!(page.events.len() <= limit);
         ids.extend(page.events.iter().map(|event| event.event_id.clone()));

@@ -115,6 +115,9 @@ async fn from_database(
     Ok(state.into_values().collect())
 }
 
+/// The type and the state key of a state event.
+type Slot = (Arc<str>, Arc<str>);
+
 /// What changed after one position and up to another, of each slot the newest.
 pub(crate) async fn changes(
     inner: &Inner,
@@ -129,8 +132,8 @@ pub(crate) async fn changes(
     let from_memory = {
         let state = room.read();
         state.recent_after(since).map(|events| {
-            let mut newest: HashMap<(Arc<str>, Arc<str>), (Position, Option<EventNid>)> = HashMap::new();
-            let mut note = |slot: (Arc<str>, Arc<str>), position: Position, event| {
+            let mut newest: HashMap<Slot, (Position, Option<EventNid>)> = HashMap::new();
+            let mut note = |slot: Slot, position: Position, event| {
                 let known = newest.entry(slot).or_insert((position, event));
                 if position > known.0 {
                     *known = (position, event);
@@ -148,13 +151,12 @@ pub(crate) async fn changes(
             newest.into_values().filter_map(|(_, event)| event).collect::<Vec<_>>()
         })
     };
-    let mut events = match from_memory {
-        Some(nids) => inner.store.list_events(&nids).await?,
-        None => {
-            let mut reader = inner.store.reader().await?;
-            let nids = reader.list_state_changes(room.nid, since, until).await?;
-            reader.list_events(&nids).await?
-        }
+    let mut events = if let Some(nids) = from_memory {
+        inner.store.list_events(&nids).await?
+    } else {
+        let mut reader = inner.store.reader().await?;
+        let nids = reader.list_state_changes(room.nid, since, until).await?;
+        reader.list_events(&nids).await?
     };
     for event in withheld {
         if !events.iter().any(|known| known.slot == event.slot) {

@@ -162,7 +162,9 @@ fn what_must_not_be_lost_has_bounds_and_what_passes_is_dropped() {
 fn the_same_content_has_the_same_id() {
     let id = |edus: &[EduNews]| {
         let mut queue = EduQueue::default();
-        edus.iter().for_each(|edu| assert!(queue.push(edu)));
+        for edu in edus {
+            assert!(queue.push(edu));
+        }
         let mut builder = Builder::new(0);
         queue.take(&mut builder, 0);
         builder.finish().id.clone()
