@@ -5,4 +5,5 @@ mod notifications;
 mod pushers;
 mod rules;
 mod scene;
+mod threads;
 mod unread;

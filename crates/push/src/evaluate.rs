@@ -5,12 +5,12 @@
 //! here grows with the number of members.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
 use hs_model::{
-    ids::UserNid,
+    ids::{RoomNid, UserNid},
     notices::{Attention, IndividualNotice, Notice},
     records::{EventRecord, Outcome},
 };
@@ -29,7 +29,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Push, attention::Verdict, personal::anybody};
+use crate::{Push, attention::Verdict, audience::Class, personal::anybody, ruleset::predefined};
 
 /// How many of the users whom an event mentions are looked at.
 const MAX_MENTIONS: usize = 500;
@@ -73,7 +73,7 @@ impl Push {
     ) -> Result<Option<Notice>, StorageError> {
         let record = &event.record;
         let scene = Scene::new(occasion, record);
-        let everyone = scene.judge(&self.inner.predefined, &anybody(), "").await.attention;
+        let everyone = scene.judge(&self.inner.predefined, &anybody(), "", false).await.attention;
         let mut individuals: BTreeMap<UserNid, IndividualNotice> = BTreeMap::new();
         let mut note = |user: UserNid, verdict: Verdict, base: Attention| {
             let Verdict { attention, tweaks } = verdict;
@@ -85,11 +85,20 @@ impl Push {
         };
         let store = &self.inner.store;
         let classes = self.inner.audiences.classes(store, &self.inner.rules, occasion).await?;
+        let subscribers = self.subscribers(occasion.room, event.relation.as_ref(), &classes).await?;
         for class in classes.iter() {
-            let verdict = scene.judge(&class.rules, &anybody(), &class.display_name).await;
             let base = if class.is_quiet { Attention::NONE } else { everyone };
-            for user in class.users.iter().filter(|user| (occasion.is_joined)(**user)) {
-                note(*user, verdict.clone(), base);
+            let present = class.users.iter().filter(|user| (occasion.is_joined)(**user));
+            let (subscribed, others): (Vec<UserNid>, Vec<UserNid>) =
+                present.partition(|user| subscribers.contains(user));
+            for (users, is_subscribed) in [(others, false), (subscribed, true)] {
+                if users.is_empty() {
+                    continue;
+                }
+                let verdict = scene.judge(&class.rules, &anybody(), &class.display_name, is_subscribed).await;
+                for user in users {
+                    note(user, verdict.clone(), base);
+                }
             }
         }
         let named = self.named(occasion, record).await?;
@@ -98,11 +107,12 @@ impl Push {
             if users.is_empty() { HashMap::new() } else { self.inner.rules.find(store, &users).await? };
         for (user, user_id) in &named {
             if let Some(own) = personal.get(user) {
-                let verdict = scene.judge(&own.rules, user_id, &own.display_name).await;
+                let is_subscribed = subscribers.contains(user);
+                let verdict = scene.judge(&own.rules, user_id, &own.display_name, is_subscribed).await;
                 let is_quiet = own.is_quiet_in(occasion.room_id);
                 note(*user, verdict, if is_quiet { Attention::NONE } else { everyone });
             } else {
-                let verdict = scene.judge(&Ruleset::server_default(user_id), user_id, "").await;
+                let verdict = scene.judge(&predefined(user_id), user_id, "", false).await;
                 note(*user, verdict, everyone);
             }
         }
@@ -151,6 +161,22 @@ impl Push {
             }
         }
         Ok(named)
+    }
+
+    /// Who has subscribed to the thread that an event stands in. Nobody is looked for where no rule asks for it.
+    async fn subscribers(
+        &self,
+        room: RoomNid,
+        relation: Option<&Relation>,
+        classes: &[Class],
+    ) -> Result<HashSet<UserNid>, StorageError> {
+        let has_rules = classes.iter().any(|class| !class.rules.postcontent.is_empty());
+        match relation.filter(|relation| has_rules && relation.rel_type == "m.thread") {
+            Some(thread) => {
+                self.inner.store.reader().await?.list_thread_subscribers(room, &thread.parent).await
+            }
+            None => Ok(HashSet::new()),
+        }
     }
 
     async fn find_local(&self, user_id: &UserId) -> Result<Option<UserNid>, StorageError> {
@@ -206,14 +232,21 @@ impl<'a> Scene<'a> {
             || conditions.any(|condition| condition.kind() == "sender_notification_permission")
     }
 
-    /// What a set of rules says of the event.
-    async fn judge(&self, rules: &Ruleset, user_id: &UserId, display_name: &str) -> Verdict {
+    /// What a set of rules says of the event to those who have subscribed to its thread, or to those who have not.
+    async fn judge(
+        &self,
+        rules: &Ruleset,
+        user_id: &UserId,
+        display_name: &str,
+        is_subscribed: bool,
+    ) -> Verdict {
         let mut context = PushConditionRoomCtx::new(
             self.occasion.room_id.to_owned(),
             UInt::try_from(self.occasion.joined_count).unwrap_or(UInt::MAX),
             user_id.to_owned(),
             display_name.to_owned(),
-        );
+        )
+        .with_has_thread_subscription_fn(move |_| Box::pin(std::future::ready(is_subscribed)));
         if self.asks_permission(rules) {
             context.power_levels = Some(self.power_levels.get_or_init(|| self.power_levels()).clone());
         }

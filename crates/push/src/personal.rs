@@ -41,7 +41,7 @@ pub(crate) struct PersonalRules {
 impl PersonalRules {
     fn new(user_id: OwnedUserId, stored: &str, display_name: Option<&str>) -> Self {
         let rules = read(&user_id, Some(stored));
-        let is_default = ruleset::content(&rules) == ruleset::content(&Ruleset::server_default(&user_id));
+        let is_default = ruleset::content(&rules) == ruleset::content(&ruleset::predefined(&user_id));
         let conditions = rules.override_.iter().chain(&rules.underride).flat_map(|rule| &rule.conditions);
         let looks_for_name =
             conditions.into_iter().any(|condition| condition.kind() == "contains_display_name");
@@ -62,6 +62,7 @@ impl PersonalRules {
         rules.room.retain(|rule| rule.enabled && rule.rule_id == room_id);
         rules.sender.retain(|rule| rule.enabled);
         rules.content.retain(|rule| rule.enabled);
+        rules.postcontent.retain(|rule| rule.enabled);
         let is_of_room = |conditions: &[PushCondition]| {
             conditions.iter().all(|condition| names_room(condition).is_none_or(|id| id == room_id.as_str()))
         };
@@ -187,7 +188,7 @@ mod tests {
     use crate::{NewRule, Place, RuleKind};
 
     fn personal(user_id: &UserId, change: impl FnOnce(&mut Ruleset)) -> PersonalRules {
-        let mut rules = Ruleset::server_default(user_id);
+        let mut rules = ruleset::predefined(user_id);
         change(&mut rules);
         PersonalRules::new(user_id.to_owned(), &ruleset::content(&rules), None)
     }

@@ -122,6 +122,21 @@ impl Push {
         self.edit_rules(user, user_id, |rules| ruleset::set_actions(rules, kind, rule_id, actions)).await
     }
 
+    /// Gives a user the predefined rules about subscriptions to threads: they come with the first subscription.
+    ///
+    /// <https://github.com/matrix-org/matrix-spec-proposals/pull/4306>
+    pub async fn add_thread_rules(&self, user: UserNid, user_id: &UserId) -> Result<(), EditRulesError> {
+        let known = self.inner.rules.find(&self.inner.store, &[user]).await?;
+        if known.get(&user).is_some_and(|own| !own.rules.postcontent.is_empty()) {
+            return Ok(());
+        }
+        self.edit_rules(user, user_id, |rules| {
+            ruleset::add_thread_rules(rules, user_id);
+            Ok(())
+        })
+        .await
+    }
+
     async fn edit_rules(
         &self,
         user: UserNid,

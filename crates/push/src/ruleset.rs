@@ -17,7 +17,8 @@ use crate::{NewRule, Place};
 /// The type of the account data that holds a user's rules.
 pub const RULES_TYPE: &str = "m.push_rules";
 
-/// All kinds, the most important first.
+/// The kinds that every list of rules has, the most important first. That of [`RuleKind::PostContent`] stands there only
+/// for those who have rules of it.
 pub(crate) const KINDS: [RuleKind; 5] =
     [RuleKind::Override, RuleKind::Content, RuleKind::Room, RuleKind::Sender, RuleKind::Underride];
 
@@ -28,6 +29,10 @@ pub enum RuleKind {
     Override,
     /// By words in the body.
     Content,
+    /// After the words: the predefined rules about subscriptions to threads, and no others.
+    ///
+    /// <https://github.com/matrix-org/matrix-spec-proposals/pull/4306>
+    PostContent,
     /// By room.
     Room,
     /// By sender.
@@ -39,6 +44,9 @@ pub enum RuleKind {
 impl RuleKind {
     /// Reads the word used in paths and rulesets.
     pub fn parse(word: &str) -> Option<Self> {
+        if [Self::PostContent.as_str(), "io.element.msc4306.postcontent"].contains(&word) {
+            return Some(Self::PostContent);
+        }
         KINDS.into_iter().find(|kind| kind.as_str() == word)
     }
 
@@ -47,6 +55,7 @@ impl RuleKind {
         match self {
             Self::Override => "override",
             Self::Content => "content",
+            Self::PostContent => "postcontent",
             Self::Room => "room",
             Self::Sender => "sender",
             Self::Underride => "underride",
@@ -57,6 +66,7 @@ impl RuleKind {
         match self {
             Self::Override => ruma::push::RuleKind::Override,
             Self::Content => ruma::push::RuleKind::Content,
+            Self::PostContent => ruma::push::RuleKind::PostContent,
             Self::Room => ruma::push::RuleKind::Room,
             Self::Sender => ruma::push::RuleKind::Sender,
             Self::Underride => ruma::push::RuleKind::Underride,
@@ -82,6 +92,9 @@ pub enum RuleChangeError {
     /// A content rule needs a pattern.
     #[error("A rule of the kind content needs a pattern")]
     MissingPattern,
+    /// The kind has predefined rules only.
+    #[error("Rules of this kind cannot be added")]
+    ClosedKind,
     /// Predefined rules cannot be removed.
     #[error("Predefined rules can be disabled, but not removed")]
     Predefined,
@@ -93,13 +106,30 @@ struct Stored {
     global: Ruleset,
 }
 
+/// The rules of a user who has not changed them. Those about subscriptions to threads are not among them: they silence
+/// threads that a user takes no part in, which only clients that subscribe to threads can expect.
+pub(crate) fn predefined(user_id: &UserId) -> Ruleset {
+    let mut rules = Ruleset::server_default(user_id);
+    rules.postcontent.clear();
+    rules
+}
+
+/// Adds the predefined rules about subscriptions to threads, unless they are there.
+pub(crate) fn add_thread_rules(rules: &mut Ruleset, user_id: &UserId) {
+    if rules.postcontent.is_empty() {
+        rules.postcontent = Ruleset::server_default(user_id).postcontent;
+    }
+}
+
 /// A user's rules, from what is stored for the user.
 pub fn ruleset(user_id: &UserId, stored: Option<&str>) -> Ruleset {
-    let predefined = Ruleset::server_default(user_id);
+    let predefined = predefined(user_id);
     let Some(stored) = stored else { return predefined };
     match serde_json::from_str::<Stored>(stored) {
         Ok(Stored { global: mut rules }) => {
+            let of_threads = std::mem::take(&mut rules.postcontent);
             rules.update_with_server_default(predefined);
+            rules.postcontent = of_threads;
             rules
         }
         Err(error) => {
@@ -179,6 +209,7 @@ fn new_rule(kind: RuleKind, rule_id: &str, rule: NewRule) -> Result<NewPushRule,
             let pattern = pattern.ok_or(RuleChangeError::MissingPattern)?;
             NewPushRule::Content(NewPatternedPushRule::new(id, pattern, actions))
         }
+        RuleKind::PostContent => return Err(RuleChangeError::ClosedKind),
         RuleKind::Room => {
             let id = OwnedRoomId::try_from(id)
                 .map_err(|_| RuleChangeError::InvalidId("The id of a room rule is the id of a room"))?;

@@ -18,6 +18,7 @@ use crate::{
     audience::Audiences,
     ignored::IgnoredCache,
     personal::{RulesCache, anybody},
+    ruleset::predefined,
     tally::Tallies,
     unread::ReceiptCache,
 };
@@ -64,7 +65,7 @@ impl Push {
                 clock,
                 server_name: options.server_name,
                 mail_addresses: options.mail_addresses,
-                predefined: Ruleset::server_default(&anybody()),
+                predefined: predefined(&anybody()),
                 rules: RulesCache::new(),
                 audiences: Audiences::new(),
                 tallies: Tallies::new(),

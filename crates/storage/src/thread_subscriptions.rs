@@ -1,5 +1,7 @@
 //! Which threads a user wants to hear of.
 
+use std::collections::HashSet;
+
 use hs_model::{
     ids::{RoomNid, UserNid},
     stream::Position,
@@ -57,6 +59,23 @@ impl Reader {
             is_automatic: row.is_automatic,
             position: Position(row.stream_position),
         }))
+    }
+
+    /// Who is subscribed to a thread.
+    pub async fn list_thread_subscribers(
+        &mut self,
+        room: RoomNid,
+        root: &EventId,
+    ) -> Result<HashSet<UserNid>> {
+        let users = sqlx::query_scalar!(
+            "SELECT user_nid FROM thread_subscriptions
+             WHERE room_nid = $1 AND root_id = $2 AND is_subscribed",
+            room.0,
+            root.as_str()
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(users.into_iter().map(UserNid).collect())
     }
 
     /// What changed after one position and up to another, the newest first.

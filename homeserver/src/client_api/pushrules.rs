@@ -142,7 +142,7 @@ fn not_found() -> ApiError {
     ApiError::not_found("There is no such push rule")
 }
 
-fn api_error(error: EditRulesError) -> ApiError {
+pub(super) fn api_error(error: EditRulesError) -> ApiError {
     let message = error.to_string();
     match error {
         EditRulesError::Refused(refused) => match refused {
@@ -150,7 +150,9 @@ fn api_error(error: EditRulesError) -> ApiError {
             RuleChangeError::UnknownNeighbour | RuleChangeError::CrossedNeighbours => {
                 ApiError::new(http::StatusCode::BAD_REQUEST, "M_UNKNOWN", message)
             }
-            RuleChangeError::InvalidId(_) | RuleChangeError::Predefined => ApiError::invalid_param(message),
+            RuleChangeError::InvalidId(_) | RuleChangeError::ClosedKind | RuleChangeError::Predefined => {
+                ApiError::invalid_param(message)
+            }
             RuleChangeError::MissingPattern => ApiError::missing_param(message),
         },
         EditRulesError::TooLarge => ApiError::too_large(message),

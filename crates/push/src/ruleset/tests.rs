@@ -85,3 +85,19 @@ fn clients_see_every_kind() {
         assert!(json[kind.as_str()].is_array(), "{kind:?}");
     }
 }
+
+#[test]
+fn rules_of_threads_stay_once_they_are_there() {
+    let user_id = user_id!("@alice:example.org");
+    let mut rules = rules();
+    assert!(rules.postcontent.is_empty());
+    add_thread_rules(&mut rules, user_id);
+    set_enabled(&mut rules, RuleKind::PostContent, ".io.element.msc4306.rule.subscribed_thread", false)
+        .unwrap();
+    add_thread_rules(&mut rules, user_id);
+    let again = ruleset(user_id, Some(&content(&rules)));
+    let enabled: Vec<bool> = again.postcontent.iter().map(|rule| rule.enabled).collect();
+    assert_eq!(enabled, [true, false]);
+    let added = insert(&mut rules, RuleKind::PostContent, "mine", rule("x"), &Place::default());
+    assert_eq!(added, Err(RuleChangeError::ClosedKind));
+}

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::extract::State;
 use hs_http::{ApiError, JsonBody, JsonReply, PathArgs, QueryArgs};
 use hs_model::stream::{Position, RoomStreamToken, StreamToken};
+use hs_push::Push;
 use hs_rooms::{Room, Rooms, thread_subscriptions::ThreadSubscriptionError};
 use http::StatusCode;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::reading::viewer;
-use crate::client_api::{auth::Session, limits::RoomLimits};
+use crate::client_api::{auth::Session, limits::RoomLimits, pushrules};
 
 /// The path of one subscription.
 pub(super) const PATH: &str =
@@ -50,6 +51,7 @@ pub(super) async fn get(
 pub(super) async fn put(
     session: Session,
     State(rooms): State<Rooms>,
+    State(push): State<Push>,
     State(limits): State<Arc<RoomLimits>>,
     PathArgs((room_id, root)): Thread,
     JsonBody(body): JsonBody<Subscribe>,
@@ -58,6 +60,7 @@ pub(super) async fn put(
     let room = find_room(&rooms, &room_id).await?;
     let cause = body.automatic.as_deref();
     rooms.subscribe_to_thread(&room, &viewer(&session), &root, cause).await.map_err(api_error)?;
+    push.add_thread_rules(session.user, &session.user_id).await.map_err(pushrules::api_error)?;
     Ok(JsonReply(json!({})))
 }
 
