@@ -9,6 +9,7 @@ mod hostile;
 mod lists;
 mod membership;
 mod polling;
+mod profiles;
 mod rooms;
 mod slider;
 mod survival;

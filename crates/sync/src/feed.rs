@@ -60,6 +60,8 @@ pub(crate) struct Snapshot {
     pub(crate) has_presence: bool,
     /// Whether subscriptions to threads may have changed after the token.
     pub(crate) has_threads: bool,
+    /// Whether the profile of somebody near may have changed after the token.
+    pub(crate) has_profiles: bool,
     /// Account data has not changed after this.
     pub(crate) account_data_at: Position,
 }
@@ -77,6 +79,8 @@ struct Feed {
     lasting: Position,
     /// When a subscription to a thread last changed.
     threads: Position,
+    /// When the profile of somebody near last changed.
+    profiles: Position,
     /// When the presence of somebody near last changed.
     presence: Position,
     /// Wakes long polls: the position of the latest change.
@@ -168,10 +172,12 @@ impl Feeds {
         }
     }
 
-    /// The rooms that those users are joined to whose devices or presence have changed; nobody has to look when nobody syncs
+    /// The rooms that those users are joined to whose devices, presence or profile have changed; nobody has to look when nobody syncs
     /// here. `None` when they could not be looked up.
     async fn rooms_of_changed(&self, entries: &[LogEntry]) -> Option<HashMap<UserNid, Vec<RoomNid>>> {
-        let concerns = |entry: &&LogEntry| matches!(entry.kind, LogKind::DeviceList | LogKind::Presence);
+        let concerns = |entry: &&LogEntry| {
+            matches!(entry.kind, LogKind::DeviceList | LogKind::Presence | LogKind::Profile)
+        };
         let users: HashSet<UserNid> =
             entries.iter().filter(concerns).filter_map(|entry| entry.user).collect();
         let mut rooms = HashMap::new();
@@ -204,7 +210,7 @@ impl Feeds {
             Err(error) => {
                 let error: StorageError = error;
                 // Nothing is lost: those concerned hear of it with whatever comes next.
-                tracing::warn!(%error, "could not find out whom a change of devices or presence concerns");
+                tracing::warn!(%error, "could not find out whom a change of devices, presence or profiles concerns");
                 None
             }
         }
@@ -232,6 +238,7 @@ impl State {
             has_account_data: !reaches_back || feed.account_data > since,
             has_presence: !reaches_back || feed.presence > since,
             has_threads: !reaches_back || feed.threads > since,
+            has_profiles: !reaches_back || feed.profiles > since,
             account_data_at: feed.account_data.max(feed.since),
         };
         Some((snapshot, feed.latest.subscribe()))
@@ -256,6 +263,7 @@ impl State {
             account_data: Position::START,
             lasting: self.position,
             threads: Position::START,
+            profiles: Position::START,
             presence: Position::START,
             latest: watch::Sender::new(self.position),
             used_at: Instant::now(),
@@ -358,6 +366,18 @@ impl State {
         }
     }
 
+    /// A profile concerns those who share a room, which are the rooms given, and the user.
+    fn route_profile(&mut self, user: UserNid, rooms: &[RoomNid], position: Position) {
+        let mut concerned = HashSet::from([user]);
+        concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
+        for user in concerned {
+            if let Some(feed) = self.feeds.get_mut(&user) {
+                feed.profiles = position;
+                feed.note(None, position);
+            }
+        }
+    }
+
     /// The rooms that a user who has a feed is joined to.
     fn joined_rooms(&self, user: UserNid) -> Option<Vec<RoomNid>> {
         let stays = &self.feeds.get(&user)?.stays;
@@ -409,6 +429,9 @@ impl LogApplier for Feeds {
                     match entry.kind {
                         LogKind::DeviceList => {
                             state.route_device_list(user, rooms.unwrap_or_default(), entry.position);
+                        }
+                        LogKind::Profile => {
+                            state.route_profile(user, rooms.unwrap_or_default(), entry.position);
                         }
                         LogKind::Presence => state.route_presence(user, rooms, entry.position),
                         _ => {}

@@ -16,6 +16,7 @@ mod config;
 mod connection;
 mod extensions;
 mod lists;
+mod profiles;
 mod request;
 mod response;
 mod room;
@@ -52,7 +53,7 @@ use self::{
 };
 pub use self::{
     config::{RoomConfig, StatePattern, StateRule},
-    request::{Dialect, Extensions, Filters, List, Request, RoomScope, ToDevice},
+    request::{Dialect, Extensions, Filters, List, Profiles, Request, RoomScope, ToDevice},
     response::Response,
 };
 pub(crate) use self::{
@@ -81,6 +82,7 @@ struct Context<'a> {
     changed_rooms: Option<HashSet<RoomNid>>,
     has_account_data: bool,
     has_threads: bool,
+    has_profiles: bool,
     user_facts: Arc<UserFacts>,
     departures: HashMap<RoomNid, Departure>,
     ignored: Arc<IgnoredUsers>,
@@ -174,6 +176,7 @@ pub(crate) async fn build(
         changed_rooms: snapshot.changed_rooms.map(|rooms| rooms.into_iter().collect()),
         has_account_data: snapshot.has_account_data,
         has_threads: snapshot.has_threads,
+        has_profiles: snapshot.has_profiles,
         user_facts,
         departures,
         ignored,

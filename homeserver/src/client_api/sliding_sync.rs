@@ -14,7 +14,9 @@ use hs_model::stream::StreamToken;
 use hs_storage::presence::Presence;
 use hs_sync::{
     SlidingError, Sync,
-    sliding::{Dialect, Extensions, List, Request, Response, RoomConfig, RoomScope, StatePattern, ToDevice},
+    sliding::{
+        Dialect, Extensions, List, Profiles, Request, Response, RoomConfig, RoomScope, StatePattern, ToDevice,
+    },
 };
 use http::StatusCode;
 use ruma::{OwnedRoomId, RoomId};
@@ -212,6 +214,8 @@ struct ExtensionsBody {
     thread_subscriptions: Option<LimitedExtension>,
     #[serde(default, rename = "org.matrix.msc4354.sticky_events")]
     sticky_events: Option<Switch>,
+    #[serde(default, rename = "org.matrix.msc4262.profiles")]
+    profiles: Option<ProfilesExtension>,
 }
 
 /// An extension that is on or off.
@@ -264,6 +268,20 @@ struct ScopedExtension {
     rooms: Option<Vec<String>>,
 }
 
+/// Profiles: all fields, or those that are named.
+#[derive(Debug, Deserialize)]
+struct ProfilesExtension {
+    #[serde(flatten)]
+    scope: ScopedExtension,
+    fields: Option<Vec<String>>,
+}
+
+impl ProfilesExtension {
+    fn read(self) -> Option<Profiles> {
+        Some(Profiles { scope: self.scope.read()?, fields: self.fields })
+    }
+}
+
 impl ExtensionsBody {
     fn read(self) -> Result<Extensions, ApiError> {
         Ok(Extensions {
@@ -274,6 +292,7 @@ impl ExtensionsBody {
             typing: self.typing.and_then(ScopedExtension::read),
             sticky_events: self.sticky_events.is_some_and(|switch| switch.enabled == Some(true)),
             thread_subscriptions: self.thread_subscriptions.and_then(LimitedExtension::read),
+            profiles: self.profiles.and_then(ProfilesExtension::read),
         })
     }
 }

@@ -14,9 +14,10 @@ const VERSIONS: [&str; 22] = [
 ];
 
 /// Proposals that clients use before they are part of a release, and that work here.
-const UNSTABLE_FEATURES: [&str; 6] = [
+const UNSTABLE_FEATURES: [&str; 7] = [
     "org.matrix.msc4140",
     "org.matrix.msc4143",
+    "org.matrix.msc4262",
     "org.matrix.msc4306",
     "org.matrix.msc4354",
     "org.matrix.msc4308",

@@ -16,6 +16,7 @@ use ruma::{OwnedEventId, OwnedRoomId};
 use super::{
     Context,
     lists::{Reason, Selection},
+    profiles,
     request::{Extensions, RoomScope, ToDevice},
     response::{
         AccountData, ByRoom, E2eeResult, ExtensionResults, StickyEvents, StickyEventsOfRoom, Subscribed,
@@ -76,6 +77,12 @@ pub(super) async fn build(
     if extensions.sticky_events {
         let rooms = rooms(&RoomScope::default(), STICKY);
         results.sticky_events = sticky_events(context, rooms, built).await?;
+    }
+    if let Some(wanted) = &extensions.profiles {
+        let within = Within::of(context, &wanted.scope);
+        let is_within =
+            |built: &&Built| selection.rooms.get(&built.plan.nid).is_some_and(|reason| within.has(reason));
+        results.profiles = profiles::build(context, wanted, built.iter().filter(is_within)).await?;
     }
     Ok(results)
 }

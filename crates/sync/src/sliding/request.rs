@@ -95,6 +95,8 @@ pub struct Extensions {
     pub thread_subscriptions: Option<usize>,
     /// Sticky events of the rooms that are told of.
     pub sticky_events: bool,
+    /// Profiles of those whom the client sees.
+    pub profiles: Option<Profiles>,
 }
 
 /// To which of the rooms of a request an extension applies.
@@ -113,4 +115,13 @@ pub struct ToDevice {
     pub since: Option<Position>,
     /// How many at most.
     pub limit: usize,
+}
+
+/// Which profiles are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Profiles {
+    /// Of the members of which rooms.
+    pub scope: RoomScope,
+    /// These fields; `None` for all.
+    pub fields: Option<Vec<String>>,
 }

@@ -1,6 +1,6 @@
 //! The response as it is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hs_e2ee::DeviceLists;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
@@ -112,6 +112,8 @@ pub(super) struct ExtensionResults {
     pub(super) thread_subscriptions: Option<ThreadSubscriptions>,
     #[serde(rename = "org.matrix.msc4354.sticky_events", skip_serializing_if = "Option::is_none")]
     pub(super) sticky_events: Option<StickyEvents>,
+    #[serde(rename = "org.matrix.msc4262.profiles", skip_serializing_if = "Option::is_none")]
+    pub(super) profiles: Option<Profiles>,
 }
 
 impl ExtensionResults {
@@ -124,6 +126,7 @@ impl ExtensionResults {
             && self.typing.is_none()
             && self.thread_subscriptions.is_none()
             && self.sticky_events.is_none()
+            && self.profiles.is_none()
     }
 }
 
@@ -166,6 +169,21 @@ pub(super) struct StickyEvents {
 #[derive(Debug, Serialize)]
 pub(super) struct StickyEventsOfRoom {
     pub(super) events: Vec<Box<RawValue>>,
+}
+
+/// What profiles have come to.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Profiles {
+    /// `None` for somebody who shares no room with the user any more.
+    pub(super) users: BTreeMap<OwnedUserId, Option<ProfileChanges>>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ProfileChanges {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) updated: BTreeMap<String, Box<RawValue>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) removed: BTreeSet<String>,
 }
 
 /// Threads that the user has subscribed to, or has done with, by room.

@@ -82,6 +82,8 @@ pub(super) struct Built {
     pub(super) timeline: u16,
     /// The events of the timeline, for receipts on them.
     pub(super) events: Vec<Arc<EventRecord>>,
+    /// Users whose member events are in the response.
+    pub(super) members: Vec<Arc<str>>,
 }
 
 /// Makes a room's part of the response.
@@ -157,11 +159,13 @@ async fn inside(context: &Context<'_>, plan: Plan, room: Arc<Room>) -> Result<Bu
     let (rooms, viewer) = (&context.inner.rooms, context.viewer());
     result.required_state = rooms.render(&room, &state, &viewer, RoomId::Omitted).await?;
     result.timeline = rooms.render(&room, &timeline.events, &viewer, RoomId::Omitted).await?;
+    let members = state.iter().filter(|event| &*event.event_type == "m.room.member");
     let known = if is_initial || is_expanded { None } else { plan.sent.map(|sent| sent.timeline) };
     Ok(Built {
         timeline: timeline.known_after(plan.timeline_limit, known),
         result: has_news.then_some(result),
         events: timeline.events,
+        members: members.filter_map(|event| event.state_key.clone()).collect(),
         plan,
         room,
     })
@@ -182,7 +186,7 @@ async fn outside(context: &Context<'_>, plan: Plan, room: Arc<Room>) -> Result<B
         if !context.ignored.is_empty() {
             let own = context.inner.store.list_events(&[plan.stay.event]).await?;
             if own.iter().any(|event| context.ignored.contains(&event.sender)) {
-                return Ok(Built { result: None, timeline: 0, events, plan, room });
+                return Ok(Built { result: None, timeline: 0, events, members: Vec::new(), plan, room });
             }
         }
         let state = shown_state(context.inner, &room, &plan.stay).await?;
@@ -199,7 +203,7 @@ async fn outside(context: &Context<'_>, plan: Plan, room: Arc<Room>) -> Result<B
         result.required_state.clone_from(&rendered);
         result.timeline = rendered;
     }
-    Ok(Built { result: Some(result), timeline: 0, events, plan, room })
+    Ok(Built { result: Some(result), timeline: 0, events, members: Vec::new(), plan, room })
 }
 
 /// When somebody last did something in a room.
