@@ -1,4 +1,4 @@
-//! Events of other servers, once their signatures are checked: see [`Rooms::receive`].
+//! Events of other servers, once their signatures are checked: see [`Rooms::receive`](crate::Rooms::receive).
 
 use std::sync::Arc;
 
