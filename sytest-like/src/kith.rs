@@ -46,13 +46,30 @@ pub(crate) fn program() -> PathBuf {
     program
 }
 
+/// What sets a program's clock off by some minutes. Only the time of day: spans of time stay what they are.
+fn clock(offset_minutes: i32) -> Vec<(String, String)> {
+    if offset_minutes == 0 {
+        return Vec::new();
+    }
+    let libraries = ["x86_64-linux-gnu", "aarch64-linux-gnu"]
+        .map(|machine| format!("/usr/lib/{machine}/faketime/libfaketime.so.1"));
+    let library = libraries.into_iter().find(|file| Path::new(file).exists());
+    let library = library.expect("libfaketime is installed (Debian: libfaketime)");
+    let pairs = [
+        ("LD_PRELOAD", library),
+        ("FAKETIME", format!("{offset_minutes:+}m")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
+}
+
 pub(crate) fn recipe(place: &Place<'_>, options: &ServerOptions) -> Recipe {
     let file = place.directory.join("kith.toml");
     std::fs::write(&file, configuration(place, options)).expect("the configuration can be written");
     Recipe {
         program: program(),
         arguments: vec!["serve".to_owned(), "--config".to_owned(), file.display().to_string()],
-        environment: Vec::new(),
+        environment: clock(options.clock_offset_minutes),
         directory: place.directory.to_owned(),
         log: place.directory.join("server.log"),
         address: place.address,

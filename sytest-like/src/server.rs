@@ -49,6 +49,7 @@ pub struct ServerOptions {
     pub(crate) federated: bool,
     pub(crate) network: Option<Network>,
     pub(crate) always_synapse: bool,
+    pub(crate) clock_offset_minutes: i32,
     pub(crate) kith: Vec<(String, String)>,
     pub(crate) synapse: Vec<(String, Value)>,
 }
@@ -93,6 +94,13 @@ impl ServerOptions {
     #[must_use]
     pub fn on_synapse(mut self) -> Self {
         self.always_synapse = true;
+        self
+    }
+
+    /// Its clock is that many minutes ahead, or behind. Needs libfaketime, which Debian has as `libfaketime`.
+    #[must_use]
+    pub fn clock_offset_minutes(mut self, minutes: i32) -> Self {
+        self.clock_offset_minutes = minutes;
         self
     }
 

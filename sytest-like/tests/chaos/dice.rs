@@ -19,6 +19,9 @@ impl Dice {
     }
 }
 
+/// One seed makes one and the same storm.
+/// spec: server-server-api/#room-state-resolution
+/// not on synapse: no server takes part
 #[test]
 fn chance_depends_on_the_seed_alone() {
     let rolls = |seed| {

