@@ -56,7 +56,11 @@ impl History {
         }
         for _ in 0..MAX_ROUNDS {
             let ends = self.rooms.gaps_of_page(room, &page).await?;
-            if ends.is_empty() || !self.fetch_before(room, &ends).await? {
+            // What comes before needs a state before it, which may be on its way.
+            if ends.is_empty() || !self.rooms.wait_whole(room, PATIENCE).await {
+                break;
+            }
+            if !self.fetch_before(room, &ends).await? {
                 break;
             }
             page = self.rooms.page(room, viewer, access, request).await?;

@@ -3,5 +3,6 @@
 pub mod edus;
 pub mod fetch;
 pub mod gaps;
+pub mod partial_rooms;
 pub mod rooms;
 pub mod transaction;

@@ -8,6 +8,7 @@ pub(crate) mod absence;
 mod access_lists;
 mod device_lists;
 mod edus;
+mod fast_joins;
 mod forks;
 mod gaps;
 mod handshakes;

@@ -118,6 +118,8 @@ impl E2ee {
                 _ => {}
             }
         }
+        // Rooms whose members were not known till then; those that the user is not in do no harm.
+        candidates.joined.extend(reader.list_rooms_made_whole(after, up_to).await?);
         Ok(candidates)
     }
 
@@ -160,6 +162,9 @@ fn recent_candidates(
             }
             Change::Left(room, who) if who == user => {
                 candidates.parted.insert(room);
+            }
+            Change::Replaced(room) if is_joined(room) => {
+                candidates.joined.insert(room);
             }
             _ => {}
         }

@@ -26,6 +26,8 @@ pub(crate) enum Change {
     Joined(RoomNid, UserNid),
     /// A user is joined to a room no longer.
     Left(RoomNid, UserNid),
+    /// Everybody in a room may have come into it.
+    Replaced(RoomNid),
 }
 
 /// Changes by position.
@@ -80,6 +82,7 @@ mod tests {
         let user = |change| match change {
             Change::Keys(user) | Change::Joined(_, user) | Change::Left(_, user) => user.0,
             Change::Signature { target, .. } => target.0,
+            Change::Replaced(room) => room.0,
         };
         Some(found.map(user).collect())
     }

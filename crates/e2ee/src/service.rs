@@ -176,7 +176,12 @@ impl State {
             (LogKind::UserSignature, Some(signer), Some(target)) => {
                 self.changes.push(position, Change::Signature { signer, target: UserNid(target) });
             }
-            (LogKind::Event, ..) => {
+            (LogKind::RoomReplaced, ..) => {
+                if let Some(room) = entry.room {
+                    self.changes.push(position, Change::Replaced(room));
+                }
+            }
+            (LogKind::Event | LogKind::StateRestored, ..) => {
                 if let Some(change) = moves.get(&position) {
                     self.changes.push(position, *change);
                 }

@@ -148,6 +148,7 @@ async fn main() {
         state,
         auth_chain,
         event: event.clone(),
+        partial: None,
     };
     let room = server.rooms.adopt(&adopted).await.expect("a consistent room");
     report("taking over the room (signatures aside)", begun);

@@ -10,10 +10,10 @@ use hs_model::{
 use hs_room_rules::{auth, pdu::Pdu, room_version};
 use hs_storage::{
     StorageError,
-    append::{AppendError, AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom},
+    append::{AppendError, AppendUnit, Completeness, MembershipChange, NewEvent, NewHead, NewRoom},
     rooms::RoomHead,
 };
-use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomVersionId, UserId};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId, UserId};
 
 use crate::{Room, Rooms, groups::Chain, outliers::StoredState, state_line::StateLine};
 
@@ -33,6 +33,17 @@ pub struct AdoptedRoom {
     pub auth_chain: Vec<Arc<Pdu>>,
     /// The event by which this server comes in: one of its users joins.
     pub event: Arc<Pdu>,
+    /// Set when most members are left out of the state.
+    pub partial: Option<ToldInPart>,
+}
+
+/// What a server says that leaves most members out of the state of a room.
+#[derive(Clone, Debug)]
+pub struct ToldInPart {
+    /// The server.
+    pub by: OwnedServerName,
+    /// The servers in the room.
+    pub servers: Vec<OwnedServerName>,
 }
 
 /// Why a room was not taken over.
@@ -100,6 +111,9 @@ impl Rooms {
             match self.inner.appender.append(adoption.unit().await?).await {
                 Ok(_) => {
                     room.update(|state| state.head = None);
+                    if adopted.partial.is_some() {
+                        self.inner.partial_news.notify_one();
+                    }
                     return self.find(&adopted.room_id).await?.ok_or(AdoptError::Busy);
                 }
                 Err(AppendError::Conflict) => {}
@@ -247,6 +261,15 @@ impl<'a> Adoption<'a> {
             alias: None,
             created_at: self.rooms.inner.clock.now_ms(),
         });
+        let completeness = match &self.adopted.partial {
+            None => Completeness::Whole,
+            Some(ToldInPart { by, servers }) => Completeness::Partial {
+                join: nid,
+                asked: by.clone(),
+                servers: servers.clone(),
+                retry_at: self.rooms.inner.clock.now_ms(),
+            },
+        };
         Ok(AppendUnit {
             room: self.room.nid,
             expected_version: self.head.as_ref().map_or(0, |head| head.version),
@@ -260,6 +283,8 @@ impl<'a> Adoption<'a> {
             corrections: Vec::new(),
             former_outliers: Vec::new(),
             found: Vec::new(),
+            completeness: Some(completeness),
+            rejudged: Vec::new(),
         })
     }
 
@@ -284,7 +309,7 @@ impl<'a> Adoption<'a> {
 }
 
 /// What leads from one state to another.
-fn changes(
+pub(crate) fn changes(
     before: &std::collections::BTreeMap<SlotNid, EventNid>,
     after: &HashMap<SlotNid, EventNid>,
 ) -> Vec<(SlotNid, Option<EventNid>)> {

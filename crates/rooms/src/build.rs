@@ -5,6 +5,7 @@ mod forks;
 mod notice;
 mod policy;
 mod receive;
+pub(crate) mod replay;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -90,7 +91,22 @@ pub(crate) struct Batch<'a> {
     redactions: Vec<RedactionRow>,
     /// Whether the events belong to the room's past: then they change nothing about the present.
     is_past: bool,
+    /// Whether the batch is only to show what an event would look like: then it may say what holds already.
+    is_draft: bool,
+    /// Whether most of the room's members are not known yet.
+    is_partial: bool,
+    /// By what this server came into the room, where what came before that is not known.
+    entrance: Option<Entrance>,
     work: Work,
+}
+
+/// The event by which this server came into a room.
+#[derive(Clone, Debug)]
+struct Entrance {
+    /// What came before it, in ascending order.
+    prev: Vec<OwnedEventId>,
+    /// The state before it.
+    before: StateGroupNid,
 }
 
 /// What the batch has done so far. Cloned before a request that may fail half-way.
@@ -128,7 +144,7 @@ impl<'a> Batch<'a> {
         room: &'a Room,
         requests: impl Iterator<Item = Request<'_>> + Clone,
     ) -> Result<Option<Batch<'a>>, WriteError> {
-        let (head, slots) = {
+        let (head, slots, missing) = {
             let state = room.read();
             let Some(head) = state.head.clone() else { return Ok(None) };
             let mut slots = HashMap::new();
@@ -139,7 +155,7 @@ impl<'a> Batch<'a> {
                     }
                 }
             }
-            (head, slots)
+            (head, slots, state.missing_since())
         };
         let pdus = rooms.inner.pdus.find(room, slots.values().copied()).await?;
         let base = slots
@@ -151,8 +167,36 @@ impl<'a> Batch<'a> {
             Request::Receive(events) => Some(events),
             Request::Write(_) => None,
         });
-        batch.find_places(&incoming.flatten().collect::<Vec<_>>()).await?;
+        let incoming: Vec<_> = incoming.flatten().collect();
+        if let Some(join) = missing {
+            batch.is_partial = true;
+            if !incoming.is_empty() {
+                batch.find_entrance(join).await?;
+            }
+        }
+        batch.find_places(&incoming).await?;
         Ok(Some(batch))
+    }
+
+    /// A batch for an event that is only looked at.
+    pub(crate) async fn prepare_draft(
+        rooms: &'a Rooms,
+        room: &'a Room,
+        request: &WriteRequest,
+    ) -> Result<Option<Batch<'a>>, WriteError> {
+        let batch = Self::prepare(rooms, room, std::iter::once(Request::Write(request))).await?;
+        Ok(batch.map(|batch| Self { is_draft: true, ..batch }))
+    }
+
+    /// Reads by what this server came into the room.
+    async fn find_entrance(&mut self, join: EventNid) -> Result<(), WriteError> {
+        let found = self.rooms.inner.store.find_events(&[join]).await?;
+        let Some(event) = found.get(&join) else { return Ok(()) };
+        let Some(before) = event.state_before else { return Ok(()) };
+        let mut prev = crate::pdus::parse(self.room, event)?.prev_events().to_vec();
+        prev.sort_unstable();
+        self.entrance = Some(Entrance { prev, before });
+        Ok(())
     }
 
     /// Reads where received events, and those they refer to, stand.
@@ -213,6 +257,9 @@ impl<'a> Batch<'a> {
             missing: HashSet::new(),
             redactions: Vec::new(),
             is_past: false,
+            is_draft: false,
+            is_partial: false,
+            entrance: None,
             work,
         }
     }
@@ -278,6 +325,8 @@ impl<'a> Batch<'a> {
             replaces_room: false,
             former_outliers: work.former_outliers,
             found: work.found,
+            completeness: None,
+            rejudged: Vec::new(),
         }
     }
 
@@ -312,9 +361,16 @@ impl<'a> Batch<'a> {
         if intent.event_type == "m.room.create" && (self.version > 0 || !self.work.events.is_empty()) {
             return Err(WriteError::Forbidden("A room has only one create event".to_owned()));
         }
+        if self.is_partial && intent.event_type == "m.room.member" {
+            let member = intent.state_key.as_deref().unwrap_or_default();
+            if self.state("m.room.member", member).is_none() {
+                // What somebody becomes is decided by what they are, which is not known yet.
+                return Err(WriteError::Busy);
+            }
+        }
         let pdu = self.build(sender, intent)?;
         self.check_expected(intent)?;
-        let existing = self.find_equal(&pdu).await?;
+        let existing = if self.is_draft { None } else { self.find_equal(&pdu).await? };
         // Whoever has left may leave: the rules see no way from one to the other, and nothing has to be done.
         if let (Some(event_id), "m.room.member") = (&existing, pdu.type_str()) {
             return Ok(Built::Existing(event_id.clone()));

@@ -81,7 +81,15 @@ impl Rooms {
 
     /// Whether a server takes part in a room.
     pub async fn is_in_room(&self, room: &Room, server: &ServerName) -> Result<bool, StorageError> {
-        self.inner.store.reader().await?.is_server_joined(room.nid, server).await
+        let mut reader = self.inner.store.reader().await?;
+        if reader.is_server_joined(room.nid, server).await? {
+            return Ok(true);
+        }
+        if room.read().is_partial() {
+            reader.is_server_said_to_be_in(room.nid, server).await
+        } else {
+            Ok(false)
+        }
     }
 
     /// An event of a room by its id.

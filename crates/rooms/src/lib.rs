@@ -53,6 +53,7 @@ mod timestamp;
 mod unite;
 pub mod upgrade;
 mod visibility;
+pub mod whole;
 pub mod write;
 
 pub use actions::RoomActions;

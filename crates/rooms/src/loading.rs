@@ -8,7 +8,7 @@ use ruma::EventId;
 
 use crate::{
     aggregations::AGGREGATED,
-    room::{Extremity, Head, Room, RoomState, StateIndex},
+    room::{Extremity, Head, Missing, Room, RoomState, StateIndex},
     state_line::StateLine,
 };
 
@@ -31,6 +31,7 @@ async fn read(store: &Store, room: &Room) -> Result<RoomState, StorageError> {
     let current = reader.list_current_state(room.nid).await?;
     let memberships = reader.list_memberships_in_room(room.nid).await?;
     let ends = reader.list_ends(&row.forward_extremities).await?;
+    let partial = reader.find_partial_room(room.nid).await?;
     drop(reader);
 
     let slots: Vec<SlotNid> = current.iter().map(|(slot, _)| *slot).collect();
@@ -43,7 +44,14 @@ async fn read(store: &Store, room: &Room) -> Result<RoomState, StorageError> {
     }
     let last_position = row.last_position;
     let head = head(row, StateLine::from_chain(chain), ends);
-    Ok(RoomState::new(head, last_position, state, &memberships))
+    let mut state = RoomState::new(head, last_position, state, &memberships);
+    if let Some(partial) = partial {
+        state.missing = match partial.whole_at {
+            Some(position) => Missing::NothingSince(position),
+            None => Missing::Members { join: partial.join, servers: partial.servers },
+        };
+    }
+    Ok(state)
 }
 
 /// Reads where a room stands, after another replica has appended to it.

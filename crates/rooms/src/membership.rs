@@ -8,6 +8,7 @@ mod invite;
 mod restricted;
 mod set;
 mod successor;
+mod third_party;
 mod through_others;
 mod turns;
 
@@ -15,5 +16,6 @@ pub(crate) use self::{content::MemberContent, restricted::RestrictedJoinError, t
 pub use self::{
     forget::ForgetError,
     set::{MembershipError, MembershipOptions},
+    third_party::ProvenInvite,
     through_others::stripped_state,
 };

@@ -14,6 +14,7 @@ use hs_room_rules::pdu::Pdu;
 use hs_storage::{
     StorageError,
     append::NewEvent,
+    log::LogKind,
     notices::Occasion,
     outside::{OutsideMember, StrippedState, StubRoom},
 };
@@ -87,6 +88,8 @@ impl Rooms {
         }
         let mut txn = self.inner.store.begin().await?;
         txn.set_stub_version(room.nid, version).await?;
+        // Every replica that has the room in memory drops it.
+        txn.log(LogKind::RoomReplaced, Some(room.nid), None).await?;
         txn.commit().await?;
         self.drop_from_memory(room.nid);
         Ok(())

@@ -34,6 +34,11 @@ impl Pdus {
         Self { store, cache, hits: HitRate::default() }
     }
 
+    /// Forgets everything: events of a room were judged anew.
+    pub(crate) fn forget_all(&self) {
+        self.cache.invalidate_all();
+    }
+
     /// Events of one room, by number.
     pub(crate) async fn find(
         &self,

@@ -10,7 +10,7 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId};
 
 pub use self::remote_rooms::{
     Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRoom, RemoteRooms,
-    RemoteSpace,
+    RemoteSpace, WantedMembers,
 };
 
 /// How a user wants to be shown in rooms.
@@ -47,8 +47,13 @@ pub enum RemoteError {
     #[error("{0}")]
     Unreachable(String),
     /// It does not want to.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{message}")]
+    Refused {
+        /// The error code.
+        errcode: String,
+        /// Why, for people.
+        message: String,
+    },
 }
 
 /// The answer of [`RemoteDirectory`].

@@ -39,6 +39,8 @@ pub struct Room {
     /// Held while the state is read from the database, so that it is read once.
     pub(crate) loading: tokio::sync::Mutex<()>,
     pub(crate) queue: Mutex<Queue>,
+    /// Tells those who wait for the room's members that they have come.
+    pub(crate) became_whole: tokio::sync::Notify,
 }
 
 #[derive(Debug)]
@@ -139,6 +141,20 @@ pub struct RoomState {
     visibility_epoch: u64,
     /// Whether the history has always been open to members, once that is known.
     pub(crate) is_always_open: Option<bool>,
+    /// What is missing of the room, or was once.
+    pub(crate) missing: Missing,
+}
+
+/// What is missing of a room's state.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Missing {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Nothing since a position. Before that most of the members were.
+    NothingSince(Position),
+    /// Most of the members: the room was joined by an event, and another server says which servers are in it.
+    Members { join: EventNid, servers: Vec<OwnedServerName> },
 }
 
 impl RoomState {
@@ -164,6 +180,28 @@ impl RoomState {
             parents_since: last_position,
             visibility_epoch: 0,
             is_always_open: None,
+            missing: Missing::Nothing,
+        }
+    }
+
+    /// Whether most of the room's members are not known yet.
+    pub fn is_partial(&self) -> bool {
+        matches!(self.missing, Missing::Members { .. })
+    }
+
+    /// The event by which this server came into the room, while most of its members are not known.
+    pub(crate) fn missing_since(&self) -> Option<EventNid> {
+        match &self.missing {
+            Missing::Members { join, .. } => Some(*join),
+            Missing::Nothing | Missing::NothingSince(_) => None,
+        }
+    }
+
+    /// From where on all members have been known, if that was not so from the beginning and is now.
+    pub fn whole_since(&self) -> Option<Position> {
+        match &self.missing {
+            Missing::NothingSince(position) => Some(*position),
+            Missing::Nothing | Missing::Members { .. } => None,
         }
     }
 
@@ -378,6 +416,12 @@ impl RoomState {
                 *servers.entry(user_id.server_name().to_owned()).or_default() += 1;
             }
         }
+        if let Missing::Members { servers: told, .. } = &self.missing {
+            // Each has a member whom nobody here knows, and who does not leave before that one is known.
+            for server in told {
+                *servers.entry(server.clone()).or_default() += 1;
+            }
+        }
         servers
     }
 
@@ -423,6 +467,7 @@ impl Room {
             cached: RwLock::new(Cached::Unloaded(Vec::new())),
             loading: tokio::sync::Mutex::new(()),
             queue: Mutex::default(),
+            became_whole: tokio::sync::Notify::new(),
         }
     }
 
@@ -487,6 +532,8 @@ impl Room {
             return;
         }
         *cached = Cached::Loaded(Box::new(state));
+        drop(cached);
+        self.became_whole.notify_waiters();
     }
 
     /// Changes the state under the lock. Does nothing while the room is not loaded.

@@ -66,9 +66,10 @@ impl From<MembershipError> for SendError {
             MembershipError::RemoteUser(user_id) => Self::RemoteUser(user_id),
             MembershipError::InvitesBlocked(user_id) => Self::InvitesBlocked(user_id),
             MembershipError::Remote(failure) => Self::Remote(failure),
-            MembershipError::NotAllowed(why)
-            | MembershipError::NobodyCanAuthorise(why)
-            | MembershipError::AliasServer(why) => Self::Write(WriteError::Forbidden(why)),
+            MembershipError::NotAllowed(why) | MembershipError::NobodyCanAuthorise(why) => {
+                Self::Write(WriteError::Forbidden(why))
+            }
+            MembershipError::AliasServer(error) => Self::Write(WriteError::Forbidden(error.to_string())),
             MembershipError::Write(error) => Self::Write(error),
             MembershipError::Storage(error) => Self::Storage(error),
         }

@@ -101,6 +101,8 @@ pub(crate) struct Inner {
     /// Transaction ids answered lately.
     pub(crate) transactions: Cache<crate::write::TransactionKey, OwnedEventId>,
     pub(crate) tasks: TaskTracker,
+    /// Told when a room was joined here without most of its members.
+    pub(crate) partial_news: tokio::sync::Notify,
 }
 
 impl Rooms {
@@ -130,6 +132,7 @@ impl Rooms {
                 hits: HitRate::default(),
                 transactions,
                 tasks: TaskTracker::new(),
+                partial_news: tokio::sync::Notify::new(),
                 store,
                 appender,
                 clock,
@@ -318,6 +321,9 @@ impl Rooms {
 
     /// Takes note of what state resolution has changed.
     async fn apply_resolution(&self, room: RoomNid, entry: &LogEntry) {
+        if entry.kind == LogKind::RoomReplaced {
+            self.inner.pdus.forget_all();
+        }
         let Some(room) = self.inner.live.lock().get(&room).and_then(Weak::upgrade) else { return };
         if !room.is_loaded() {
             // It is read with the change in it, or is being read and will be read again when it is needed.
@@ -326,7 +332,7 @@ impl Rooms {
             return;
         }
         let applied = match entry.kind {
-            LogKind::RoomReplaced => loading::reload(&self.inner.store, &room).await,
+            LogKind::RoomReplaced => self.reload(&room).await,
             _ => self.apply_correction(&room, entry).await,
         };
         if let Err(error) = applied {
@@ -335,6 +341,16 @@ impl Rooms {
         if !entry.is_local {
             room.update(|state| state.head = None);
         }
+    }
+
+    /// Reads a room again. One that has turned out to be of another version is dropped: it is another value then.
+    async fn reload(&self, room: &Room) -> Result<(), StorageError> {
+        let rows = self.inner.store.reader().await?.list_rooms(&[room.nid]).await?;
+        if rows.iter().any(|row| row.version != room.version) {
+            self.drop_from_memory(room.nid);
+            return Ok(());
+        }
+        loading::reload(&self.inner.store, room).await
     }
 
     async fn apply_correction(&self, room: &Room, entry: &LogEntry) -> Result<(), StorageError> {

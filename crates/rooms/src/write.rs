@@ -197,11 +197,7 @@ impl Rooms {
             if room.read().head.is_none() {
                 loading::load_head(&self.inner.store, room).await?;
             }
-            let Some(mut batch) =
-                Batch::prepare(self, room, std::iter::once(Request::Write(request))).await?
-            else {
-                continue;
-            };
+            let Some(mut batch) = Batch::prepare_draft(self, room, request).await? else { continue };
             let version = batch.version();
             match batch.add(request).await {
                 Err(WriteError::Forbidden(_) | WriteError::BadState(_))

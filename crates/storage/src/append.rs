@@ -4,6 +4,7 @@
 //! faster, the unit fails with [`AppendError::Conflict`] and its builder builds again. All units of a batch share the
 //! log's lock and the flush to disk, and each stands or falls on its own.
 
+mod completeness;
 mod past;
 mod statements;
 
@@ -19,6 +20,7 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, RoomVersionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::completeness::{Completeness, RejudgedEvent};
 use crate::{
     Store,
     error::StorageError,
@@ -152,6 +154,10 @@ pub struct AppendUnit {
     pub former_outliers: Vec<EventNid>,
     /// Events among `events` that others named as predecessors before they came.
     pub found: Vec<OwnedEventId>,
+    /// Whether all of the room's members are known from here on, where that changes.
+    pub completeness: Option<Completeness>,
+    /// Events that were written before and are judged anew.
+    pub rejudged: Vec<RejudgedEvent>,
 }
 
 /// What was written.

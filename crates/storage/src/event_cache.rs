@@ -1,4 +1,5 @@
-//! Recently used events by number. An event changes only once in its life: when it is redacted.
+//! Recently used events by number. An event changes only when it is redacted, or,
+//! seldom, judged anew.
 
 use std::sync::{
     Arc,
@@ -54,5 +55,11 @@ impl EventCache {
     pub(crate) fn forget(&self, nid: EventNid) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         self.cache.invalidate(&nid);
+    }
+
+    /// Forgets everything: events of a room were judged anew.
+    pub(crate) fn forget_all(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.cache.invalidate_all();
     }
 }

@@ -283,6 +283,18 @@ impl Reader {
         Ok(nids.into_iter().map(EventNid).collect())
     }
 
+    /// All events of a room after a position, those too that the checks did not accept, in the order in which they came.
+    pub async fn list_all_events_after(&mut self, room: RoomNid, after: Position) -> Result<Vec<EventNid>> {
+        let nids = sqlx::query_scalar!(
+            "SELECT event_nid FROM events WHERE room_nid = $1 AND stream_position > $2 ORDER BY stream_position",
+            room.0,
+            after.0
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(nids.into_iter().map(EventNid).collect())
+    }
+
     /// The state events that have come into the current state of a room after one position and up to another: of each slot
     /// the newest. What state resolution has brought back is among them.
     pub async fn list_state_changes(

@@ -43,6 +43,7 @@ pub mod one_time_keys;
 pub mod openid;
 pub mod outgoing_edus;
 pub mod outside;
+pub mod partial_rooms;
 pub mod presence;
 pub mod profiles;
 pub mod public_rooms;

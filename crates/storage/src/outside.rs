@@ -175,6 +175,8 @@ impl Txn {
             replaces_room: false,
             former_outliers: Vec::new(),
             found: Vec::new(),
+            completeness: None,
+            rejudged: Vec::new(),
         };
         let units = std::slice::from_ref(&unit);
         self.upsert_memberships(units, position).await?;

@@ -205,6 +205,9 @@ impl LogTail {
                 store.event_cache().forget(target);
             }
         }
+        if entries.iter().any(|entry| entry.kind == LogKind::RoomReplaced) {
+            store.event_cache().forget_all();
+        }
         let appliers = self.appliers.read().clone();
         for applier in appliers {
             // A cache that panics must not stop the log for everybody; what it missed it will not have, so say so loudly.

@@ -144,6 +144,16 @@ impl Context<'_> {
         self.request.since.is_none()
     }
 
+    /// Whether the client asks for members when it needs them.
+    fn loads_members_lazily(&self) -> bool {
+        !self.request.filter.room.state.lazy_load_options.is_disabled()
+    }
+
+    /// Whether all members of a room have become known since the token.
+    fn has_become_whole(&self, room: &Room) -> bool {
+        room.read().whole_since().is_some_and(|position| self.since < position && position <= self.until)
+    }
+
     fn viewer(&self) -> Viewer<'_> {
         let format = match self.request.filter.event_format {
             EventFormat::Federation => Format::Federation,
@@ -232,6 +242,11 @@ async fn wanted_rooms(
             continue;
         }
         let Some(room) = context.inner.rooms.find_by_nid(nid).await? else { continue };
+        if stay.membership == Membership::Join && room.read().is_partial() && !context.loads_members_lazily()
+        {
+            // A client that wants all members gets the room when they are known.
+            continue;
+        }
         if filter::allows_room(&context.request.filter.room, &room.room_id) {
             wanted.push((room, stay));
         }

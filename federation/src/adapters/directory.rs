@@ -35,7 +35,9 @@ impl RemoteDirectory for FederatedDirectory {
                     servers: with_the_asked(server, answer.servers),
                 })),
                 Err(RequestError::Api { status: StatusCode::NOT_FOUND, .. }) => Ok(None),
-                Err(RequestError::Api { message, .. }) => Err(RemoteError::Refused(message)),
+                Err(RequestError::Api { errcode, message, .. }) => {
+                    Err(RemoteError::Refused { errcode, message })
+                }
                 Err(error) => Err(RemoteError::Unreachable(error.to_string())),
             }
         })

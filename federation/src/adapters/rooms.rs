@@ -10,9 +10,12 @@ use hs_room_rules::{
     redact::redact_event,
     room_version::{self, RoomVersionRules},
 };
-use hs_rooms::ports::{
-    Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRoom, RemoteRooms,
-    RemoteSpace,
+use hs_rooms::{
+    membership::ProvenInvite,
+    ports::{
+        Invitation, JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteFuture, RemoteRoom,
+        RemoteRooms, RemoteSpace, WantedMembers,
+    },
 };
 use ruma::{
     OwnedRoomId, RoomId, RoomVersionId, ServerName,
@@ -24,6 +27,7 @@ use ruma::{
                 prepare_join_event, prepare_knock_event, prepare_leave_event,
             },
             space::get_hierarchy::v1 as get_hierarchy,
+            thirdparty::exchange_invite::v1 as exchange_invite,
         },
         path_builder::PathBuilder as _,
     },
@@ -41,6 +45,8 @@ const SPACE_PATIENCE: Duration = Duration::from_secs(8);
 const JOIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// How large the state of a room may be.
 const MAX_STATE_BYTES: usize = 256 * 1024 * 1024;
+/// How many servers a room may be said to have.
+const MAX_SERVERS: usize = 100_000;
 
 /// Asks other servers about rooms. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -87,18 +93,34 @@ impl RemoteRoomClient {
         Ok(template)
     }
 
-    async fn join(&self, server: &ServerName, join: &Pdu) -> Result<JoinAnswer, RemoteFailure> {
+    async fn join(
+        &self,
+        server: &ServerName,
+        join: &Pdu,
+        wanted: WantedMembers,
+    ) -> Result<JoinAnswer, RemoteFailure> {
         let (room_id, event_id) = (join.room_id().to_owned(), join.event_id().to_owned());
-        let request = create_join_event::v2::Request::new(room_id, event_id, join.to_raw_json());
+        let mut request = create_join_event::v2::Request::new(room_id, event_id, join.to_raw_json());
+        request.omit_members = wanted == WantedMembers::Few;
         let limits = Limits { timeout: JOIN_TIMEOUT, max_response_bytes: MAX_STATE_BYTES };
         let response = self.client.send(server, request, limits).await;
         let answer = response.map_err(|error| failure(server, error))?.room_state;
-        if answer.members_omitted {
-            return Err(RemoteFailure::Nonsense {
-                server: server.to_owned(),
-                reason: "it left out members of the room, which it was not asked to do".to_owned(),
-            });
-        }
+        let nonsense =
+            |reason: &str| RemoteFailure::Nonsense { server: server.to_owned(), reason: reason.to_owned() };
+        let servers = match answer.servers_in_room {
+            _ if !answer.members_omitted => None,
+            _ if wanted == WantedMembers::All => {
+                return Err(nonsense("it left out members of the room, which it was not asked to do"));
+            }
+            Some(names) if names.len() <= MAX_SERVERS => {
+                Some(names.into_iter().filter_map(|name| name.try_into().ok()).collect())
+            }
+            _ => {
+                return Err(nonsense(
+                    "it left out members of the room, and does not say which servers are in it",
+                ));
+            }
+        };
         let rules = join.rules();
         let event = match answer.event {
             Some(event) => self.good_pdus(server, vec![event], rules).await.pop(),
@@ -108,6 +130,7 @@ impl RemoteRoomClient {
             state: self.good_pdus(server, answer.state, rules).await,
             auth_chain: self.good_pdus(server, answer.auth_chain, rules).await,
             event,
+            servers,
         })
     }
 
@@ -143,6 +166,32 @@ impl RemoteRoomClient {
             children: told.children.into_iter().map(RemoteRoom::from).collect(),
             inaccessible: told.inaccessible_children,
         })
+    }
+
+    /// The body repeats what is in the path, as servers expect that read it as an event.
+    async fn ask_for_invite(&self, server: &ServerName, invite: &ProvenInvite) -> Result<(), RemoteFailure> {
+        let body = serde_json::json!({
+            "type": "m.room.member",
+            "room_id": invite.room_id,
+            "sender": invite.inviter,
+            "state_key": invite.invited,
+            "content": {
+                "membership": "invite",
+                // Whoever writes the invite knows under which name the address is shown.
+                "third_party_invite": { "display_name": invite.invited, "signed": invite.signed },
+            },
+        });
+        let malformed =
+            |error: &dyn std::fmt::Display| failure(server, RequestError::Malformed(error.to_string()));
+        let path = exchange_invite::Request::PATH_BUILDER
+            .make_endpoint_url((), "", &[&invite.room_id], "")
+            .map_err(|error| malformed(&error))?;
+        let request = http::Request::put(path)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Bytes::from(body.to_string()))
+            .map_err(|error| malformed(&error))?;
+        let answer = self.client.exchange(server, request, Limits::within(QUICK)).await;
+        answer.map(drop).map_err(|error| failure(server, error))
     }
 
     async fn hand_in_invite(
@@ -181,8 +230,13 @@ impl RemoteRooms for RemoteRoomClient {
         Box::pin(async move { self.make(server, wish).await.map_err(|error| failure(server, error)) })
     }
 
-    fn send_join<'a>(&'a self, server: &'a ServerName, join: &'a Pdu) -> RemoteFuture<'a, JoinAnswer> {
-        Box::pin(self.join(server, join))
+    fn send_join<'a>(
+        &'a self,
+        server: &'a ServerName,
+        join: &'a Pdu,
+        wanted: WantedMembers,
+    ) -> RemoteFuture<'a, JoinAnswer> {
+        Box::pin(self.join(server, join, wanted))
     }
 
     fn send_knock<'a>(
@@ -214,6 +268,14 @@ impl RemoteRooms for RemoteRoomClient {
         invitation: Invitation<'a>,
     ) -> RemoteFuture<'a, Box<RawValue>> {
         Box::pin(self.hand_in_invite(server, invitation))
+    }
+
+    fn exchange_invite<'a>(
+        &'a self,
+        server: &'a ServerName,
+        invite: &'a ProvenInvite,
+    ) -> RemoteFuture<'a, ()> {
+        Box::pin(self.ask_for_invite(server, invite))
     }
 
     fn space<'a>(&'a self, server: &'a ServerName, room_id: &'a RoomId) -> RemoteFuture<'a, RemoteSpace> {

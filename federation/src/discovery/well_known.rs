@@ -169,7 +169,17 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
             _ => {}
         }
     }
-    age
+    age.or_else(|| until_expiry(headers))
+}
+
+/// How long it is until the moment at which the answer says that it expires, by the clock of who answers.
+fn until_expiry(headers: &HeaderMap) -> Option<Duration> {
+    let read = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok();
+    let expires = headers.get(header::EXPIRES)?;
+    // What is no date, such as 0, has expired.
+    let Ok(expires) = httpdate::parse_http_date(expires.to_str().ok()?) else { return Some(Duration::ZERO) };
+    let now = read(header::DATE)?;
+    Some(expires.duration_since(now).unwrap_or(Duration::ZERO))
 }
 
 #[cfg(test)]
@@ -187,5 +197,19 @@ mod tests {
         assert_eq!(age("max-age=600, no-store"), Some(Duration::ZERO));
         assert_eq!(age("max-age=soon"), None);
         assert_eq!(max_age(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn expiry_counts_where_nothing_else_is_said() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::DATE, "Sun, 06 Nov 1994 08:49:37 GMT".parse().unwrap());
+        headers.insert(header::EXPIRES, "Sun, 06 Nov 1994 08:59:37 GMT".parse().unwrap());
+        assert_eq!(max_age(&headers), Some(Duration::from_mins(10)));
+
+        headers.insert(header::EXPIRES, "0".parse().unwrap());
+        assert_eq!(max_age(&headers), Some(Duration::ZERO));
+
+        headers.insert(header::CACHE_CONTROL, "max-age=600".parse().unwrap());
+        assert_eq!(max_age(&headers), Some(Duration::from_secs(600)));
     }
 }

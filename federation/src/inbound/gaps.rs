@@ -6,7 +6,7 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
@@ -64,6 +64,8 @@ enum GapError {
     Fetch(#[from] FetchError),
     #[error("something is still missing")]
     Incomplete,
+    #[error("most of the room's members are not known yet")]
+    NotWhole,
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
@@ -99,11 +101,16 @@ impl Gaps {
 
     /// Something waits in a room.
     pub(crate) fn wake(&self, room: &Arc<Room>) {
-        if let Some(has_news) = self.inner.active.lock().get_mut(&room.nid) {
-            *has_news = true;
-            return;
+        // Under one lock, so that a room never has two at work.
+        match self.inner.active.lock().entry(room.nid) {
+            Entry::Occupied(mut has_news) => {
+                has_news.insert(true);
+                return;
+            }
+            Entry::Vacant(idle) => {
+                idle.insert(false);
+            }
         }
-        self.inner.active.lock().insert(room.nid, false);
         let (this, room) = (self.clone(), room.clone());
         self.inner.tasks.spawn(async move {
             loop {
@@ -136,6 +143,8 @@ impl Gaps {
                 let settled = self.settle(room, &pdu).await;
                 let mut txn = store.begin().await?;
                 match settled {
+                    // Waiting is no failure; whoever makes the room whole has this looked at again.
+                    Err(GapError::NotWhole) => return Ok(()),
                     Ok(()) => txn.delete_staged_pdus(std::slice::from_ref(&pdu.event_id)).await?,
                     Err(error) => {
                         tracing::debug!(%error, event_id = %pdu.event_id, origin = %pdu.origin, "a gap stays open");
@@ -253,6 +262,7 @@ impl Gaps {
                 PduOutcome::MissingAuth(missing) if helped.insert(first.event_id().to_owned()) => {
                     self.inner.fetch.auth_events(room, origin, &first, &missing).await?;
                 }
+                PduOutcome::MissingPrev(_) if room.read().is_partial() => return Err(GapError::NotWhole),
                 PduOutcome::MissingPrev(_) if told < MAX_TOLD_STATES => {
                     told += 1;
                     let state = self.inner.fetch.state_before(room, origin, first.event_id()).await?;

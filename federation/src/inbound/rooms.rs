@@ -44,6 +44,9 @@ pub enum AnswerError {
     /// The room has a version that one of the servers does not speak.
     #[error("the room version {0} is not supported")]
     IncompatibleVersion(RoomVersionId),
+    /// This server does not know all members of the room yet.
+    #[error("this server has only just come into the room, and does not know all of its state yet")]
+    NotWhole,
     /// The event is not what the endpoint is for.
     #[error("{0}")]
     Invalid(String),
@@ -120,6 +123,12 @@ impl RoomAnswers {
             return Err(AnswerError::ShutOut);
         }
         Ok(room)
+    }
+
+    /// As [`open_room`](Self::open_room), if all of its state is known.
+    async fn whole_room(&self, room_id: &RoomId, origin: &ServerName) -> Result<Arc<Room>, AnswerError> {
+        let room = self.open_room(room_id, origin).await?;
+        if room.read().is_partial() { Err(AnswerError::NotWhole) } else { Ok(room) }
     }
 
     /// A room that both servers are in.

@@ -43,8 +43,8 @@ impl PolicyServers for FederatedPolicyServers {
 
 fn remote_error(error: RequestError) -> RemoteError {
     match error {
-        RequestError::Api { status, message, .. } if status.is_client_error() => {
-            RemoteError::Refused(message)
+        RequestError::Api { status, errcode, message, .. } if status.is_client_error() => {
+            RemoteError::Refused { errcode, message }
         }
         error => RemoteError::Unreachable(error.to_string()),
     }

@@ -12,7 +12,7 @@ use hs_rooms::{
 use http::StatusCode;
 use ruma::api::client::directory::set_room_visibility;
 
-use super::{ClientState, auth::Session};
+use super::{ClientState, auth::Session, rooms::alias_server_error};
 
 pub(super) fn routes() -> Router<ClientState> {
     Router::new()
@@ -35,7 +35,7 @@ pub(super) fn alias_error(error: AliasError) -> ApiError {
         AliasError::Taken(_) => ApiError::new(StatusCode::CONFLICT, "M_UNKNOWN", message),
         AliasError::NotFound(_) => ApiError::not_found(message),
         AliasError::Forbidden(why) => ApiError::forbidden(why),
-        AliasError::Remote(_) => ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message),
+        AliasError::Remote(error) => alias_server_error(&error),
         AliasError::Storage(error) => ApiError::internal(error),
     }
 }

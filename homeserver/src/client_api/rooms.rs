@@ -132,8 +132,8 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
         }
         WriteError::NestedThread => ApiError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message),
         WriteError::UnknownRedactionTarget => ApiError::not_found(message),
-        WriteError::Policy(RemoteError::Refused(why)) => {
-            ApiError::new(StatusCode::BAD_REQUEST, "M_FORBIDDEN", why)
+        WriteError::Policy(RemoteError::Refused { message, .. }) => {
+            ApiError::new(StatusCode::BAD_REQUEST, "M_FORBIDDEN", message)
         }
         WriteError::Policy(RemoteError::Unreachable(_)) => ApiError::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -144,6 +144,16 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
         WriteError::AliasTaken => ApiError::new(StatusCode::BAD_REQUEST, "M_ROOM_IN_USE", message),
         WriteError::Build(BuildError::Misuse(_)) | WriteError::Storage(_) => ApiError::internal(error),
     }
+}
+
+/// Why the server of an alias did not say where it leads: with the code that it gave, if it gave one.
+pub(super) fn alias_server_error(error: &RemoteError) -> ApiError {
+    let code = match error {
+        RemoteError::Refused { errcode, .. } if errcode == "M_FORBIDDEN" => "M_FORBIDDEN",
+        RemoteError::Refused { errcode, .. } if errcode == "M_LIMIT_EXCEEDED" => "M_LIMIT_EXCEEDED",
+        RemoteError::Refused { .. } | RemoteError::Unreachable(_) => "M_UNKNOWN",
+    };
+    ApiError::new(StatusCode::BAD_GATEWAY, code, error.to_string())
 }
 
 /// Why an event was not sent, for clients.
@@ -168,7 +178,7 @@ pub(super) fn membership_error(error: MembershipError, unknown: fn(UnknownRoom) 
         MembershipError::UnknownRoom(room) => unknown(room),
         MembershipError::RemoteUser(_) => remote_user(message),
         MembershipError::Remote(failure) => remote_failure(failure),
-        MembershipError::AliasServer(_) => ApiError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", message),
+        MembershipError::AliasServer(error) => alias_server_error(&error),
         MembershipError::InvitesBlocked(_) => invites_blocked(message),
         MembershipError::NotAllowed(why) | MembershipError::NobodyCanAuthorise(why) => {
             ApiError::forbidden(why)

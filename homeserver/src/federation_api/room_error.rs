@@ -12,7 +12,10 @@ pub(super) fn answer_error(error: AnswerError) -> ApiError {
     let message = error.to_string();
     let bad_request = |code: &'static str| ApiError::new(StatusCode::BAD_REQUEST, code, message.clone());
     match error {
-        AnswerError::UnknownRoom(_) | AnswerError::UnknownEvent => ApiError::not_found(message),
+        // Whoever asks turns to another server.
+        AnswerError::UnknownRoom(_) | AnswerError::UnknownEvent | AnswerError::NotWhole => {
+            ApiError::not_found(message)
+        }
         AnswerError::NotInRoom | AnswerError::ShutOut | AnswerError::Forbidden(_) => {
             ApiError::forbidden(message)
         }
@@ -25,7 +28,7 @@ pub(super) fn answer_error(error: AnswerError) -> ApiError {
         AnswerError::CannotAuthorise => bad_request("M_UNABLE_TO_AUTHORISE_JOIN"),
         AnswerError::CannotGrant => bad_request("M_UNABLE_TO_GRANT_JOIN"),
         AnswerError::Write(WriteError::Forbidden(why)) => ApiError::forbidden(why),
-        AnswerError::Write(error @ WriteError::Policy(RemoteError::Refused(_))) => {
+        AnswerError::Write(error @ WriteError::Policy(RemoteError::Refused { .. })) => {
             ApiError::forbidden(error.to_string())
         }
         AnswerError::Write(WriteError::Busy) => ApiError::limit_exceeded(Duration::from_secs(1)),

@@ -9,7 +9,7 @@ use federation::{
         FederatedDirectory, FederatedKeys, RemoteProfiles, RemotePublicRooms, rooms::RemoteRoomClient,
     },
     discovery::{Dns, Hickory, NoDns},
-    inbound::{edus::Edus, fetch::Fetch, gaps::Gaps, transaction::Transactions},
+    inbound::{edus::Edus, fetch::Fetch, gaps::Gaps, partial_rooms::PartialRooms, transaction::Transactions},
     keyring::KeyringOptions,
     outbound::{Sender, SenderOptions},
 };
@@ -71,10 +71,12 @@ impl FederationServices {
         let verifier = verifier.waking(sender.clone());
         let fetch = Fetch::new(rooms.clone(), client.clone(), keyring.clone());
         let history = History::new(rooms.clone(), client.clone(), fetch.clone());
-        let gaps = Gaps::new(rooms.clone(), fetch, clock.clone());
+        let gaps = Gaps::new(rooms.clone(), fetch.clone(), clock.clone());
+        let partial_rooms = PartialRooms::new(rooms.clone(), fetch, gaps.clone(), clock.clone());
         if config.federation.enabled {
             start_sender(foundation, sender);
             supervise_gaps(foundation, &gaps);
+            supervise_partial_rooms(foundation, &partial_rooms);
         }
         let edus = Edus::new(rooms.clone(), ephemeral.clone(), e2ee.clone());
         let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, edus, clock);
@@ -116,6 +118,15 @@ fn supervise_gaps(foundation: &Foundation, gaps: &Gaps) {
     foundation.tasks.supervise("gaps", move || {
         let gaps = gaps.clone();
         async move { gaps.run().await }
+    });
+}
+
+/// What was left out when this server came into a room is fetched by whichever replica is free.
+fn supervise_partial_rooms(foundation: &Foundation, partial_rooms: &PartialRooms) {
+    let partial_rooms = partial_rooms.clone();
+    foundation.tasks.supervise("members of joined rooms", move || {
+        let partial_rooms = partial_rooms.clone();
+        async move { partial_rooms.run().await }
     });
 }
 

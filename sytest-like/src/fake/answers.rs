@@ -1,6 +1,6 @@
 //! What the fake server answers when no case says otherwise: what an honest server would.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -174,6 +174,7 @@ impl FakeServer {
         let room_id = received.segment(1);
         let name = self.name().to_owned();
         let key = self.key();
+        let leaves_out = self.lock().leaves_out_members && received.param("omit_members") == Some("true");
         let answer = self.with_graph(&room_id, |graph| {
             let version = graph.version;
             let mut json = received.body.clone();
@@ -190,7 +191,12 @@ impl FakeServer {
             match received.segment(0).as_str() {
                 "send_leave" => json!({}),
                 "send_knock" => json!({"knock_room_state": stripped(graph, &before)}),
-                _ => join_answer(graph, &event, &before, &servers, &name),
+                _ => {
+                    let mut answer = join_answer(graph, &event, &before, leaves_out);
+                    answer["servers_in_room"] = json!(servers);
+                    answer["origin"] = json!(name);
+                    answer
+                }
             }
         });
         let answer = answer.ok_or_else(not_found)?;
@@ -333,22 +339,16 @@ fn stripped(graph: &Graph, state: &Arc<StateMap>) -> Vec<Value> {
         .collect()
 }
 
-fn join_answer(
-    graph: &Graph,
-    event: &Event,
-    before: &Arc<StateMap>,
-    servers: &BTreeSet<String>,
-    name: &str,
-) -> Value {
+fn join_answer(graph: &Graph, event: &Event, before: &Arc<StateMap>, leaves_out: bool) -> Value {
     let auth = event.auth_ids();
-    let mut chain = graph.auth_chain(before.values().chain(&auth));
+    let told = before.iter().filter(|((kind, _), _)| !leaves_out || kind != "m.room.member");
+    let state: Vec<String> = told.map(|(_, id)| id.clone()).collect();
+    let mut chain = graph.auth_chain(state.iter().chain(&auth));
     chain.extend(auth);
     json!({
-        "origin": name,
         "event": event.json,
-        "state": graph.shown_json(before.values()),
+        "state": graph.shown_json(&state),
         "auth_chain": graph.shown_json(&chain),
-        "members_omitted": false,
-        "servers_in_room": servers,
+        "members_omitted": leaves_out,
     })
 }

@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) aliases: HashMap<String, String>,
     pub(super) devices: HashMap<String, Value>,
     pub(super) one_time_keys: HashMap<(String, String), Vec<(String, Value)>>,
+    /// Whether members are left out of answers to joins on request.
+    pub(super) leaves_out_members: bool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -81,6 +83,7 @@ impl FakeServer {
             aliases: HashMap::new(),
             devices: HashMap::new(),
             one_time_keys: HashMap::new(),
+            leaves_out_members: false,
         };
         let server = Self {
             inner: Arc::new(Inner {
@@ -161,6 +164,11 @@ impl FakeServer {
     /// Never answers this endpoint.
     pub fn hang(&self, endpoint: &str) {
         self.answer_async(endpoint, |_| std::future::pending());
+    }
+
+    /// From here on leaves members out of the answers to joins, for those who ask for it.
+    pub fn leave_out_members(&self) {
+        self.lock().leaves_out_members = true;
     }
 
     /// Goes back to the honest answers of an endpoint.

@@ -201,7 +201,8 @@ async fn first_version_of_the_endpoints() {
 async fn members_are_left_out_on_request() {
     let (server, fake) = with_fake().await;
     let alice = server.register("alice").await;
-    let named = json!({"preset": "public_chat", "name": "Named"});
+    let invited: Vec<String> = (0..25).map(|number| fake.user(&format!("guest{number}"))).collect();
+    let named = json!({"preset": "public_chat", "name": "Named", "invite": invited});
     let room_id = alice.create_room(named).await;
     let (template, version) = fake.make(server.name(), "join", &room_id, &fake.user("bob")).await;
     let join = fake.seal_template(template, version);
@@ -213,6 +214,25 @@ async fn members_are_left_out_on_request() {
     assert_eq!(answer["servers_in_room"], json!([server.name()]));
     assert!(!answer.column("state", "type").contains(&"m.room.member".to_owned()));
     assert!(answer.column("auth_chain", "type").contains(&"m.room.member".to_owned()));
+}
+
+/// In a small room all members are told: to fetch them later would be more work for both.
+/// spec: server-server-api/#put_matrixfederationv2send_joinroomideventid
+/// covers: PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}
+/// not on synapse: it always leaves them out
+#[tokio::test]
+async fn few_members_are_told_all_the_same() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let room_id = alice.create_room(json!({"preset": "public_chat", "name": "Named"})).await;
+    let (template, version) = fake.make(server.name(), "join", &room_id, &fake.user("bob")).await;
+    let join = fake.seal_template(template, version);
+    let path = path!("/_matrix/federation/v2/send_join/{}/{}?omit_members=true", room_id, join.id);
+
+    let answer = fake.put(server.name(), &path, join.json.clone()).await.expect_ok();
+
+    assert_eq!(answer["members_omitted"], json!(false));
+    assert!(answer.column("state", "state_key").contains(&alice.id));
 }
 
 /// A room that a server here is not in is not found, whatever is asked.

@@ -71,7 +71,7 @@ impl Batch<'_> {
         Ok(found)
     }
 
-    async fn memberships_of(
+    pub(super) async fn memberships_of(
         &self,
         changes: &[SlotChange],
     ) -> Result<HashMap<hs_model::ids::UserNid, MembershipChange>, WriteError> {

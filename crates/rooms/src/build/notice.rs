@@ -46,6 +46,10 @@ impl Batch<'_> {
     }
 
     fn joined_count(&self) -> usize {
+        if self.is_partial {
+            // How many there are is not known; that they are two only, as rules ask, is not likely.
+            return usize::MAX;
+        }
         let before = if self.has_past() { self.room.read().joined_count() } else { 0 };
         self.work.memberships.values().fold(before, |count, change| {
             let is_joined = change.membership == Membership::Join;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use hs_model::{
-    ids::{EventNid, StateGroupNid},
+    ids::{EventNid, SlotNid, StateGroupNid},
     records::{EventRecord, Outcome},
 };
 use hs_room_rules::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The state that an event builds on, or why that is not known.
-enum Before {
+pub(super) enum Before {
     Group(StateGroupNid),
     Unknown(PduOutcome),
 }
@@ -72,6 +72,7 @@ impl Batch<'_> {
             Before::Group(group) => group,
             Before::Unknown(outcome) => return Ok(outcome),
         };
+        let before = if self.is_partial { self.with_members_of(pdu, before).await? } else { before };
         let (mut outcome, mut incoming) = (self.judge(pdu, before).await?, incoming.clone());
         if outcome == PduOutcome::Accepted {
             match self.approved_incoming(pdu).await {
@@ -83,7 +84,7 @@ impl Batch<'_> {
         Ok(outcome)
     }
 
-    async fn state_before(&mut self, incoming: &Incoming) -> Result<Before, WriteError> {
+    pub(super) async fn state_before(&mut self, incoming: &Incoming) -> Result<Before, WriteError> {
         if let Some(ids) = &incoming.state_before {
             return self.told_state(ids).await;
         }
@@ -98,7 +99,10 @@ impl Batch<'_> {
             }
         }
         if !missing.is_empty() {
-            return Ok(Before::Unknown(PduOutcome::MissingPrev(missing)));
+            return Ok(match self.state_before_entrance(incoming.pdu.prev_events()) {
+                Some(group) => Before::Group(group),
+                None => Before::Unknown(PduOutcome::MissingPrev(missing)),
+            });
         }
         match self.resolve(groups).await {
             Ok(group) => Ok(Before::Group(group)),
@@ -108,6 +112,45 @@ impl Batch<'_> {
                 Ok(Before::Unknown(PduOutcome::Dropped(why)))
             }
         }
+    }
+
+    /// The state after some events, if those are what came before the event by which this server came in.
+    fn state_before_entrance(&self, prev: &[OwnedEventId]) -> Option<StateGroupNid> {
+        let mut prev = prev.to_vec();
+        prev.sort_unstable();
+        self.entrance.as_ref().filter(|entrance| entrance.prev == prev).map(|entrance| entrance.before)
+    }
+
+    /// The state before an event with those members who authorise it, where most members are not known yet: until they are,
+    /// the event's word is taken for what these members are. It is judged anew then.
+    async fn with_members_of(
+        &mut self,
+        pdu: &Arc<Pdu>,
+        before: StateGroupNid,
+    ) -> Result<StateGroupNid, WriteError> {
+        let named = self.auth_events(pdu).await?;
+        let members =
+            named.iter().filter(|event| event.type_str() == "m.room.member" && !event.is_rejected());
+        let members: Vec<(SlotNid, EventNid)> = members
+            .filter_map(|event| {
+                self.node_here(event.event_id()).and_then(|node| Some((node.slot?, node.nid)))
+            })
+            .collect();
+        let chain = self.rooms.inner.groups.chain(before, &self.work.state_groups).await?;
+        let mut unknown: Vec<_> = members
+            .into_iter()
+            .filter(|(slot, _)| chain.get(*slot).is_none())
+            .map(|(slot, event)| (slot, Some(event)))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(before);
+        }
+        unknown.sort_unstable_by_key(|(slot, _)| *slot);
+        unknown.dedup_by_key(|(slot, _)| *slot);
+        let nid = self.rooms.inner.store.allocate_state_group_nid().await?;
+        let group = chain.to_line().push_changes(nid, &unknown);
+        self.work.state_groups.push(group);
+        Ok(nid)
     }
 
     /// An event of this room.
@@ -150,7 +193,10 @@ impl Batch<'_> {
     }
 
     /// The group that holds the resolution of some states.
-    async fn resolve(&mut self, groups: BTreeSet<StateGroupNid>) -> Result<StateGroupNid, ResolveError> {
+    pub(super) async fn resolve(
+        &mut self,
+        groups: BTreeSet<StateGroupNid>,
+    ) -> Result<StateGroupNid, ResolveError> {
         let groups: Vec<StateGroupNid> = groups.into_iter().collect();
         let [first, _, ..] = groups[..] else { return Ok(groups.first().copied().unwrap_or(EMPTY)) };
         debug_assert!(first >= EMPTY, "groups have numbers");
@@ -173,7 +219,11 @@ impl Batch<'_> {
     }
 
     /// Checks 4 to 6: against the event's own auth events, the state before it, and the current state.
-    async fn judge(&self, pdu: &Arc<Pdu>, before: StateGroupNid) -> Result<PduOutcome, WriteError> {
+    pub(super) async fn judge(
+        &self,
+        pdu: &Arc<Pdu>,
+        before: StateGroupNid,
+    ) -> Result<PduOutcome, WriteError> {
         let rejected = |error: auth::AuthError| Ok(PduOutcome::Rejected(error.0));
         let own = self.auth_events(pdu).await?;
         let by_id: HashMap<&EventId, &Arc<Pdu>> = own.iter().map(|event| (event.event_id(), event)).collect();
@@ -187,7 +237,11 @@ impl Batch<'_> {
             return rejected(error);
         }
         let is_current = before == self.work.line.current() && !self.is_past;
-        let current = auth::check_dependent(pdu, |t, k| self.state(t, k).cloned());
+        let known = |t: &str, k: &str| {
+            let is_unknown_member = || self.is_partial && t == "m.room.member";
+            self.state(t, k).or_else(|| by_slot.get(&(t, k)).copied().filter(|_| is_unknown_member()))
+        };
+        let current = auth::check_dependent(pdu, |t, k| known(t, k).cloned());
         if is_current {
             return current.map_or_else(rejected, |()| Ok(PduOutcome::Accepted));
         }
@@ -228,7 +282,7 @@ impl Batch<'_> {
         Ok(wanted.into_iter().filter_map(|(key, nid)| Some((key, pdus.get(&nid)?.clone()))).collect())
     }
 
-    async fn push_received(
+    pub(super) async fn push_received(
         &mut self,
         incoming: &Incoming,
         outlier: Option<EventNid>,

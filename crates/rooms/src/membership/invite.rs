@@ -45,6 +45,7 @@ impl RoomActions {
         target: &UserId,
         intent: Intent,
     ) -> Result<OwnedEventId, MembershipError> {
+        self.wait_for_member(room, target.as_str()).await;
         let pdu = self.rooms.build_only(room, &WriteRequest::one(sender.clone(), intent)).await?;
         let server = target.server_name();
         let shown = self.rooms.list_shown_state(room, Some(&sender.user_id)).await?;

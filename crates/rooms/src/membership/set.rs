@@ -1,6 +1,6 @@
 //! Changes of membership.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hs_model::membership::Membership;
 use hs_room_rules::power_levels::PowerLevels;
@@ -17,7 +17,7 @@ use crate::{
     actions::{FindRoomError, UnknownRoom},
     aliases::AliasError,
     intent::{ExpectedMembership, Mismatch},
-    ports::RemoteFailure,
+    ports::{RemoteError, RemoteFailure},
 };
 
 /// Whom one may kick.
@@ -28,6 +28,9 @@ const IN_THE_ROOM: ExpectedMembership = ExpectedMembership {
 /// Whom one may unban.
 const BANNED: ExpectedMembership =
     ExpectedMembership { among: &[Membership::Ban], otherwise: Mismatch::BadState("The user is not banned") };
+
+/// How long somebody waits who does something to a member of whom nothing is known yet.
+const MEMBER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a user's wish to get no invites is kept.
 const INVITE_PERMISSION: &str = "m.invite_permission_config";
@@ -49,7 +52,7 @@ pub enum MembershipError {
     Remote(#[from] RemoteFailure),
     /// The server of an alias could not be asked where it leads.
     #[error("{0}")]
-    AliasServer(String),
+    AliasServer(RemoteError),
     /// The user wants no invites.
     #[error("{0} does not accept invites")]
     InvitesBlocked(OwnedUserId),
@@ -105,7 +108,7 @@ impl From<NoWayIn> for MembershipError {
 fn alias_error(alias: &RoomAliasId, error: AliasError) -> MembershipError {
     match error {
         AliasError::Storage(error) => MembershipError::Storage(error),
-        AliasError::Remote(error) => MembershipError::AliasServer(error.to_string()),
+        AliasError::Remote(error) => MembershipError::AliasServer(error),
         _ => UnknownRoom::Alias(alias.to_owned()).into(),
     }
 }
@@ -440,6 +443,7 @@ impl RoomActions {
         sender: &Sender,
         intent: impl Fn(Option<&UserId>) -> Intent,
     ) -> Result<OwnedEventId, MembershipError> {
+        self.wait_for_member(room, sender.user_id.as_str()).await;
         let mut way = self.find_way_in(room, sender).await?;
         loop {
             let intent = intent(way.as_ref().ok().and_then(Option::as_deref));
@@ -473,12 +477,23 @@ impl RoomActions {
         }
     }
 
+    /// Waits, within reason, until it is known what somebody is in a room that was joined without its members.
+    pub(super) async fn wait_for_member(&self, room: &Room, user_id: &str) {
+        let is_known = room.read().state_event("m.room.member", user_id).is_some();
+        if !is_known {
+            self.rooms.wait_whole(room, MEMBER_PATIENCE).await;
+        }
+    }
+
     pub(super) async fn write_one(
         &self,
         room: &Arc<Room>,
         sender: &Sender,
         intent: Intent,
     ) -> Result<OwnedEventId, MembershipError> {
+        if intent.event_type == "m.room.member" {
+            self.wait_for_member(room, intent.state_key.as_deref().unwrap_or_default()).await;
+        }
         let written = self.rooms.write_one(room, WriteRequest::one(sender.clone(), intent)).await?;
         Ok(written.event_id().clone())
     }

@@ -23,8 +23,8 @@ use serde_json::value::RawValue;
 use super::{MemberContent, MembershipError};
 use crate::{
     Room, RoomActions, Sender, WriteError,
-    adopt::{AdoptError, AdoptedRoom},
-    ports::{JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteRooms},
+    adopt::{AdoptError, AdoptedRoom, ToldInPart},
+    ports::{JoinAnswer, MemberTemplate, MemberWish, RemoteFailure, RemoteRooms, WantedMembers},
     receive::{Incoming, PduOutcome},
 };
 
@@ -130,7 +130,15 @@ impl RoomActions {
         content: &MemberContent<'_>,
     ) -> Result<Arc<Room>, Attempt> {
         let Prepared { version, pdu, .. } = self.prepare(remote, server, room_id, sender, content).await?;
-        let answer = remote.send_join(server, &pdu).await?;
+        let wanted = match self.rooms.find(room_id).await? {
+            // The state is compared with the one that is known here.
+            Some(room) if self.rooms.is_resident(&room).await? => WantedMembers::All,
+            _ => WantedMembers::Few,
+        };
+        let mut answer = remote.send_join(server, &pdu, wanted).await?;
+        if answer.servers.is_some() {
+            add_members_of(&pdu, &mut answer);
+        }
         let join = checked_join(&pdu, &answer)
             .map_err(|reason| RemoteFailure::Nonsense { server: server.to_owned(), reason })?;
         let room = match self.rooms.find(room_id).await? {
@@ -142,9 +150,14 @@ impl RoomActions {
                 if let Some(room) = known {
                     self.rooms.correct_version(&room, &version).await?;
                 }
-                let JoinAnswer { state, auth_chain, .. } = answer;
+                let JoinAnswer { state, auth_chain, servers, .. } = answer;
                 let room_id = room_id.to_owned();
-                let adopted = AdoptedRoom { room_id, version, state, auth_chain, event: join };
+                let own = self.rooms.server_name();
+                let partial = servers.map(|servers| ToldInPart {
+                    by: server.to_owned(),
+                    servers: servers.into_iter().filter(|name| name != own).collect(),
+                });
+                let adopted = AdoptedRoom { room_id, version, state, auth_chain, event: join, partial };
                 self.rooms.adopt(&adopted).await.map_err(|error| adopt_failure(server, error))?
             }
         };
@@ -161,11 +174,14 @@ impl RoomActions {
         join: Arc<Pdu>,
         answer: JoinAnswer,
     ) -> Result<(), Attempt> {
-        let state_before = answer.state.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        let state_before = answer.servers.is_none().then(|| {
+            let ids = answer.state.iter().map(|pdu| pdu.event_id().to_owned());
+            ids.collect()
+        });
         let mut pdus = answer.auth_chain;
         pdus.extend(answer.state);
         self.rooms.store_outliers(room, &pdus).await?;
-        let incoming = Incoming { pdu: join, state_before: Some(state_before) };
+        let incoming = Incoming { pdu: join, state_before };
         let outcomes = self.rooms.receive(room, vec![incoming]).await;
         let outcomes = outcomes.map_err(|error| Attempt::Fatal(error.into()))?;
         accepted(outcomes).map_err(|why| Attempt::Fatal(MembershipError::NotAllowed(why)))
@@ -399,6 +415,18 @@ fn check_template(event: &Object<'_>, wish: MemberWish<'_>) -> Result<(), &'stat
         Err("the template is for something else")
     } else {
         Ok(())
+    }
+}
+
+/// Puts those members into the state who authorise a join, where a server has left members out of it.
+fn add_members_of(join: &Pdu, answer: &mut JoinAnswer) {
+    for pdu in &answer.auth_chain {
+        let is_named = join.auth_events().iter().any(|id| *id == *pdu.event_id());
+        let is_known =
+            |known: &Arc<Pdu>| known.type_str() == pdu.type_str() && known.state_key() == pdu.state_key();
+        if is_named && pdu.type_str() == "m.room.member" && !answer.state.iter().any(is_known) {
+            answer.state.push(pdu.clone());
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use hs_room_rules::pdu::Pdu;
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::value::RawValue;
 
+use crate::membership::ProvenInvite;
+
 /// Why another server did not do what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RemoteFailure {
@@ -75,6 +77,17 @@ pub struct JoinAnswer {
     pub auth_chain: Vec<Arc<Pdu>>,
     /// The join, where the server has added its signature.
     pub event: Option<Arc<Pdu>>,
+    /// The servers in the room, when most members are left out of the state.
+    pub servers: Option<Vec<OwnedServerName>>,
+}
+
+/// Which members a server is to send when it lets somebody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WantedMembers {
+    /// All of them.
+    All,
+    /// As few as it likes.
+    Few,
 }
 
 /// An invite for a user of another server.
@@ -142,7 +155,12 @@ pub trait RemoteRooms: Send + Sync + Debug {
     ) -> RemoteFuture<'a, MemberTemplate>;
 
     /// Hands in a join.
-    fn send_join<'a>(&'a self, server: &'a ServerName, join: &'a Pdu) -> RemoteFuture<'a, JoinAnswer>;
+    fn send_join<'a>(
+        &'a self,
+        server: &'a ServerName,
+        join: &'a Pdu,
+        wanted: WantedMembers,
+    ) -> RemoteFuture<'a, JoinAnswer>;
 
     /// Hands in a knock; the answer is stripped state, or whole events.
     fn send_knock<'a>(
@@ -160,6 +178,13 @@ pub trait RemoteRooms: Send + Sync + Debug {
         server: &'a ServerName,
         invitation: Invitation<'a>,
     ) -> RemoteFuture<'a, Box<RawValue>>;
+
+    /// Has a user of this server invited by whose address they have.
+    fn exchange_invite<'a>(
+        &'a self,
+        server: &'a ServerName,
+        invite: &'a ProvenInvite,
+    ) -> RemoteFuture<'a, ()>;
 
     /// What a room is, and what is in it if it is a space.
     fn space<'a>(&'a self, server: &'a ServerName, room_id: &'a RoomId) -> RemoteFuture<'a, RemoteSpace>;

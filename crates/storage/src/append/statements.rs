@@ -43,6 +43,8 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
     txn.insert_notices(units, head.first).await?;
     txn.insert_edges(units).await?;
     txn.insert_corrections(units, &layout).await?;
+    txn.rejudge_events(units).await?;
+    txn.note_completeness(units, |unit| layout.replaced_at(unit)).await?;
 
     let mut position = head.first.0;
     let mut sticky = Vec::new();

@@ -89,6 +89,7 @@ pub(super) struct Built {
 /// Makes a room's part of the response.
 pub(super) async fn build(context: &Context<'_>, plan: Plan) -> Result<Option<Built>, StorageError> {
     let Some(room) = context.inner.rooms.find_by_nid(plan.nid).await? else { return Ok(None) };
+    let plan = if is_shown_anew(context, &plan, &room) { Plan { sent: None, ..plan } } else { plan };
     let was_there = match plan.shown {
         Shown::Joined => true,
         Shown::Stripped => false,
@@ -107,6 +108,12 @@ pub(super) async fn build(context: &Context<'_>, plan: Plan) -> Result<Option<Bu
         result.lists.clone_from(&plan.lists);
     }
     Ok(Some(built))
+}
+
+/// Whether a room's members have become known since it was sent: then it is sent as if it were new.
+fn is_shown_anew(context: &Context<'_>, plan: &Plan, room: &Room) -> bool {
+    let since = room.read().whole_since();
+    plan.sent.is_some() && since.is_some_and(|since| plan.after(context) < since && since <= context.until)
 }
 
 /// A room that the user is or was in.

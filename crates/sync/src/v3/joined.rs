@@ -47,7 +47,10 @@ pub(super) async fn section(
     mut account_data: Batch,
     receipts: &ephemeral::Receipts,
 ) -> Result<Option<(JoinedRoom, Met)>, StorageError> {
-    let is_new = context.is_initial() || is_newly_joined(context, room, stay).await?;
+    let has_become_whole = !context.is_initial() && context.has_become_whole(room);
+    let is_new = context.is_initial()
+        || (has_become_whole && !context.loads_members_lazily())
+        || is_newly_joined(context, room, stay).await?;
     if is_new && !context.is_initial() {
         account_data = account_data::whole_room(context, room).await?;
     }
@@ -73,6 +76,7 @@ pub(super) async fn section(
         || !ephemeral.is_empty()
         || !account_data.is_empty()
         || is_new
+        || has_become_whole
         || has_read(context, receipts, room)
         || extent == Extent::Full;
     if !has_news {

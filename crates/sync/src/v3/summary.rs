@@ -46,6 +46,7 @@ pub(super) async fn section(
         |event_type: &str| matches!(event_type, "m.room.member" | "m.room.name" | "m.room.canonical_alias");
     let may_have_changed = extent == Extent::Full
         || timeline.is_limited
+        || context.has_become_whole(room)
         || timeline
             .events
             .iter()

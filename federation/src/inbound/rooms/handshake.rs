@@ -24,6 +24,10 @@ use serde_json::value::RawValue;
 
 use super::{AnswerError, RoomAnswers};
 
+/// Up to this many members are sent to a server that would do with less: what is left out it has to fetch all the same, and a
+/// room that comes whole at once is less work for both.
+const FEW_MEMBERS: usize = 20;
+
 /// A draft of a member event.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -71,7 +75,7 @@ impl RoomAnswers {
         if user_id.server_name() != origin {
             return Err(AnswerError::Forbidden("the user is not one of your server".to_owned()));
         }
-        let room = self.open_room(room_id, origin).await?;
+        let room = self.whole_room(room_id, origin).await?;
         if versions.is_some_and(|versions| !versions.contains(&room.version)) {
             return Err(AnswerError::IncompatibleVersion(room.version.clone()));
         }
@@ -86,8 +90,9 @@ impl RoomAnswers {
         handed: Handed<'_>,
         omits_members: bool,
     ) -> Result<JoinReply, AnswerError> {
-        let room = self.open_room(handed.room_id, origin).await?;
-        let servers = if omits_members { Some(room.servers()) } else { None };
+        let room = self.whole_room(handed.room_id, origin).await?;
+        let is_large = room.read().members().nth(FEW_MEMBERS).is_some();
+        let servers = if omits_members && is_large { Some(room.servers()) } else { None };
         let event = self.take(origin, &room, handed).await?;
         self.join_reply(&room, &event, servers).await
     }
@@ -98,7 +103,7 @@ impl RoomAnswers {
         origin: &ServerName,
         handed: Handed<'_>,
     ) -> Result<Vec<Box<RawValue>>, AnswerError> {
-        let room = self.open_room(handed.room_id, origin).await?;
+        let room = self.whole_room(handed.room_id, origin).await?;
         self.take(origin, &room, handed).await?;
         let shown = self.rooms.list_shown_state(&room, None).await?;
         let shown: Vec<EventNid> = shown.iter().map(|event| event.nid).collect();
@@ -107,7 +112,7 @@ impl RoomAnswers {
 
     /// Takes a leave into the room.
     pub async fn leave(&self, origin: &ServerName, handed: Handed<'_>) -> Result<(), AnswerError> {
-        let room = self.open_room(handed.room_id, origin).await?;
+        let room = self.whole_room(handed.room_id, origin).await?;
         self.take(origin, &room, handed).await.map(drop)
     }
 

@@ -61,7 +61,7 @@ impl RoomAnswers {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<RoomStateReply<Box<RawValue>>, AnswerError> {
-        let room = self.shared_room(room_id, origin).await?;
+        let room = self.whole_shared_room(room_id, origin).await?;
         let event = self.known_event(&room, event_id).await?;
         let found = self.rooms.state_before_with_chain(&event).await?.ok_or(AnswerError::UnknownEvent)?;
         Ok(RoomStateReply {
@@ -77,7 +77,7 @@ impl RoomAnswers {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<RoomStateReply<OwnedEventId>, AnswerError> {
-        let room = self.shared_room(room_id, origin).await?;
+        let room = self.whole_shared_room(room_id, origin).await?;
         let event = self.known_event(&room, event_id).await?;
         let found = self.rooms.state_before_with_chain(&event).await?.ok_or(AnswerError::UnknownEvent)?;
         let mut reader = self.rooms.store().reader().await?;
@@ -168,6 +168,16 @@ impl RoomAnswers {
         };
         let found = self.rooms.hierarchy_for_server(&room, origin, suggested_only).await?;
         found.ok_or_else(unknown)
+    }
+
+    /// A room that both servers are in, and of which all state is known.
+    async fn whole_shared_room(
+        &self,
+        room_id: &RoomId,
+        origin: &ServerName,
+    ) -> Result<Arc<Room>, AnswerError> {
+        let room = self.shared_room(room_id, origin).await?;
+        if room.read().is_partial() { Err(AnswerError::NotWhole) } else { Ok(room) }
     }
 
     async fn known_event(&self, room: &Room, event_id: &EventId) -> Result<Arc<EventRecord>, AnswerError> {

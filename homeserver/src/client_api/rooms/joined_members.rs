@@ -7,7 +7,10 @@ use hs_http::{ApiError, Args, Reply};
 use hs_rooms::{Rooms, access::Access};
 use ruma::api::client::membership::joined_members::v3::{Request, Response, RoomMember};
 
-use super::{NOT_IN_THE_ROOM, reading::open_room};
+use super::{
+    NOT_IN_THE_ROOM,
+    reading::{open_room, wait_whole},
+};
 use crate::client_api::auth::Session;
 
 pub(super) async fn get(
@@ -19,6 +22,7 @@ pub(super) async fn get(
     if !matches!(access, Access::Member) {
         return Err(ApiError::forbidden(NOT_IN_THE_ROOM));
     }
+    wait_whole(&rooms, &room).await;
     let members = rooms.joined_members(&room).await.map_err(ApiError::internal)?;
     let joined = members.into_iter().map(|member| {
         let mut shown = RoomMember::new();

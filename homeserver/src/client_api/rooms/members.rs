@@ -11,7 +11,7 @@ use ruma::{
     events::room::member::MembershipState,
 };
 
-use super::reading::{open_room, raw, token, viewer};
+use super::reading::{open_room, raw, token, viewer, wait_whole};
 use crate::client_api::auth::Session;
 
 pub(super) async fn get(
@@ -25,6 +25,7 @@ pub(super) async fn get(
     };
     let at = token("at", request.at.as_deref())?;
     let (room, access) = open_room(&rooms, &session, &request.room_id).await?;
+    wait_whole(&rooms, &room).await;
     let viewer = viewer(&session);
     let members = rooms.members(&room, &viewer, &access, at, filter).await.map_err(ApiError::internal)?;
     let members = members.ok_or_else(|| ApiError::forbidden("You may not see the room at that point"))?;

@@ -1,6 +1,6 @@
 //! What the handlers that read rooms have in common.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use hs_http::ApiError;
 use hs_model::stream::RoomStreamToken;
@@ -19,6 +19,9 @@ use crate::client_api::auth::Session;
 
 /// How many events are returned when the client does not say.
 pub(super) const DEFAULT_LIMIT: usize = 20;
+
+/// How long a client waits for the members of a room that are not known yet.
+const MEMBERS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who looks at events.
 pub(in crate::client_api) fn viewer(session: &Session) -> Viewer<'_> {
@@ -46,6 +49,14 @@ pub(in crate::client_api) async fn open_room(
     let access = rooms.access(&room, &viewer(session)).await.map_err(ApiError::internal)?;
     let access = access.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?;
     Ok((room, access))
+}
+
+/// Waits, within reason, until all members of a room are known that was joined through another server. After that, what is
+/// known has to do.
+pub(super) async fn wait_whole(rooms: &Rooms, room: &Room) {
+    if !rooms.wait_whole(room, MEMBERS_PATIENCE).await {
+        tracing::debug!(room_id = %room.room_id, "the members of a room are not known yet");
+    }
 }
 
 /// Reads the token in a parameter of the query. Some clients send an empty one when they have none.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use hs_http::{ApiError, Args, JsonReply, QueryArgs, Reply};
+use hs_model::membership::Membership;
 use hs_rooms::{
     Intent, RoomActions, Sender,
     client_event::{RoomId, visible_content},
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 use super::{
     NOT_IN_THE_ROOM,
     later::SendOptions,
-    reading::{find_room, raw, viewer},
+    reading::{find_room, raw, viewer, wait_whole},
     send_error,
 };
 use crate::{
@@ -103,6 +104,11 @@ pub(super) async fn get_all(
     Args(request): Args<get_state_events::v3::Request>,
 ) -> Result<Reply<get_state_events::v3::Response>, ApiError> {
     let room = find_room(actions.rooms(), &request.room_id).await?;
+    if actions.rooms().membership(&room, session.user).await.map_err(ApiError::internal)?
+        == Some(Membership::Join)
+    {
+        wait_whole(actions.rooms(), &room).await;
+    }
     let seen = actions.rooms().list_seen_state(&room, &viewer(&session)).await.map_err(ApiError::internal)?;
     let events = seen.ok_or_else(|| ApiError::forbidden(NOT_IN_THE_ROOM))?;
     let rendered = actions.rooms().render_state(&room, &events, &viewer(&session), RoomId::Included).await;

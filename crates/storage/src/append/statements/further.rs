@@ -45,6 +45,11 @@ impl Layout {
         self.further.get(&unit.room).copied().unwrap_or(self.first) + i64::from(unit.replaces_room)
     }
 
+    /// Where everything about the room of a unit may have changed, if the unit says so.
+    pub(super) fn replaced_at(&self, unit: &AppendUnit) -> i64 {
+        self.corrections_of(unit) - 1
+    }
+
     /// Where an event took or takes effect in this unit.
     pub(super) fn position_of(&self, unit: &AppendUnit, event: EventNid) -> i64 {
         let brings_back = |correction: &super::super::StateCorrection| {
@@ -55,7 +60,8 @@ impl Layout {
         }
         // An event from before the unit that no correction names stands for the state that the room was adopted with.
         let newest = unit.events.last().and_then(|event| self.events.get(&event.record.nid));
-        self.events.get(&event).or(newest).copied().unwrap_or(self.first)
+        let replaced = || self.further.get(&unit.room).copied().unwrap_or(self.first);
+        self.events.get(&event).or(newest).copied().unwrap_or_else(replaced)
     }
 
     /// The log's entries at the further positions, in order.
@@ -74,7 +80,7 @@ impl Layout {
         for unit in units {
             let first = self.corrections_of(unit);
             if unit.replaces_room {
-                entries.push(entry(first - 1, LogKind::RoomReplaced, unit));
+                entries.push(entry(self.replaced_at(unit), LogKind::RoomReplaced, unit));
             }
             for (i, correction) in unit.corrections.iter().enumerate() {
                 let at = first + i as i64;
