@@ -19,6 +19,7 @@ mod room_error;
 mod send;
 mod send_member;
 mod state;
+mod third_party;
 mod timestamp_to_event;
 mod user;
 mod version;
@@ -30,7 +31,7 @@ use axum::{
     extract::{FromRef, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, put},
 };
 use federation::{
     FederationClient, Keyring, RequestVerifier, ServerPolicy,
@@ -138,6 +139,8 @@ fn membership_routes() -> Router<FederationState> {
         .ruma_route_at(send_member::LEAVE_V1, opaque, send_member::put_leave_v1)
         .ruma_route_with(opaque, invite::put)
         .ruma_route_at(invite::V1, opaque, invite::put_v1)
+        .ruma_route(third_party::put_exchange)
+        .route(third_party::ONBIND, put(third_party::put_onbind))
 }
 
 /// A number of things to return.

@@ -23,5 +23,6 @@ mod reading;
 mod redactions;
 mod requests;
 mod send;
+mod third_party;
 mod through_others;
 mod to_device;

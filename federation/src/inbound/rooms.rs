@@ -8,6 +8,7 @@
 mod handshake;
 mod invite;
 mod reading;
+mod third_party;
 
 use std::sync::Arc;
 
