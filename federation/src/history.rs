@@ -2,6 +2,8 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
+mod by_time;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use hs_room_rules::pdu::Pdu;

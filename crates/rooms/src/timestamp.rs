@@ -8,6 +8,7 @@ use hs_storage::{
     events::{Order, Place},
     history::TimePlace,
 };
+use ruma::{EventId, OwnedEventId};
 
 use crate::{Room, Rooms, client_event::Viewer, visibility::Facts};
 
@@ -16,7 +17,39 @@ const FIRST_BATCH: i64 = 10;
 /// How many are looked at in the last attempt.
 const LAST_BATCH: i64 = 10_000;
 
+/// How many places with missing events are looked at.
+const MAX_GAPS: i64 = 5;
+
 impl Rooms {
+    /// Those events before which something is missing here that may be nearer to a time than what was found.
+    pub async fn gaps_near(
+        &self,
+        room: &Room,
+        found: Option<&EventRecord>,
+        (ts, order): (i64, Order),
+    ) -> Result<Vec<OwnedEventId>, StorageError> {
+        let depths = match (order, found) {
+            // What is missing comes before something that is here, and so before the newest of it.
+            (Order::Forward, None) => return Ok(Vec::new()),
+            (Order::Forward, Some(found)) => (0, found.depth),
+            (Order::Backward, None) => (0, i64::MAX),
+            (Order::Backward, Some(found)) => (found.depth + 1, i64::MAX),
+        };
+        let mut reader = self.inner.store.reader().await?;
+        let gaps = reader.list_gaps(room.nid, depths, MAX_GAPS).await?;
+        if order == Order::Backward {
+            return Ok(gaps);
+        }
+        let ids: Vec<&EventId> = gaps.iter().map(|id| &**id).collect();
+        let nids: Vec<_> = reader.find_event_nids(&ids).await?.into_values().collect();
+        let events = reader.list_events(&nids).await?;
+        Ok(events
+            .iter()
+            .filter(|event| event.origin_server_ts >= ts)
+            .map(|event| event.event_id.clone())
+            .collect())
+    }
+
     /// The event nearest to a time that the user may see: at or after it forward, at or before it backward.
     pub async fn find_visible_event_by_time(
         &self,

@@ -210,6 +210,6 @@ mod tests {
         assert_eq!(max_age(&headers), Some(Duration::ZERO));
 
         headers.insert(header::CACHE_CONTROL, "max-age=600".parse().unwrap());
-        assert_eq!(max_age(&headers), Some(Duration::from_secs(600)));
+        assert_eq!(max_age(&headers), Some(Duration::from_mins(10)));
     }
 }

@@ -64,6 +64,19 @@ impl Fetch {
         verified.into_iter().flatten().filter(|pdu| *pdu.room_id() == *room.room_id).collect()
     }
 
+    /// One event of a room, if the server has it and it is signed as it must be. It is not stored.
+    pub(crate) async fn event(
+        &self,
+        room: &Room,
+        server: &ServerName,
+        event_id: &EventId,
+    ) -> Result<Option<Arc<Pdu>>, FetchError> {
+        let request = get_event::v1::Request::new(event_id.to_owned());
+        let answer = self.client.send(server, request, Limits::default()).await?;
+        let events = self.verify(room, vec![answer.pdu.get().to_owned()]).await;
+        Ok(events.into_iter().find(|pdu| pdu.event_id() == event_id))
+    }
+
     /// Stores what authorises an event.
     pub(crate) async fn auth_events(
         &self,

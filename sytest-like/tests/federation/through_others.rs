@@ -39,6 +39,39 @@ async fn users_join_rooms_of_others_in_every_version() {
     assert_eq!(fake.faults(), Vec::<String>::new());
 }
 
+/// What happened at a time before somebody joined is looked up where it is known, and can be read from there on.
+/// spec: client-server-api/#get_matrixclientv1roomsroomidtimestamp_to_event
+/// covers: GET /_matrix/client/v1/rooms/{roomId}/timestamp_to_event
+#[tokio::test]
+async fn events_of_a_time_are_found_elsewhere() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let room = fake.create_room("12", &bob);
+    let mut said = Vec::new();
+    for number in 0..30_i64 {
+        let at = 1_600_000_000_000 + number * 1000;
+        let event =
+            room.message(&bob, &format!("number {number}")).field("origin_server_ts", json!(at)).build();
+        room.add(&event);
+        said.push(event.id);
+    }
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+    let at = |ts: &'static str, dir: &'static str| {
+        let path = path!("/v1/rooms/{}/timestamp_to_event", room.id());
+        let request = alice.get(&path).query("ts", ts).query("dir", dir);
+        async move { request.await.expect_ok().str("event_id").to_owned() }
+    };
+
+    assert_eq!(at("1600000010000", "f").await, said[10]);
+    assert_eq!(at("1600000020500", "b").await, said[20]);
+
+    let context = alice.get(&path!("/v3/rooms/{}/context/{}", room.id(), said[10])).await.expect_ok();
+    assert_eq!(context["event"]["content"]["body"], "number 10");
+    fake.go_down();
+    assert_eq!(at("1600000009500", "f").await, said[10], "it is here now");
+}
+
 /// A second user joins here, without the help of the other server; after a restart both are there.
 /// spec: server-server-api/#joining-rooms
 /// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}
