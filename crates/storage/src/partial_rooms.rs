@@ -126,6 +126,18 @@ impl Txn {
         rows.into_iter().map(PartialRoom::try_from).collect()
     }
 
+    /// Says that the members of a room are still being fetched, until `until` at least.
+    pub async fn keep_partial_room(&mut self, room: RoomNid, until: i64) -> Result<()> {
+        sqlx::query!(
+            "UPDATE partial_rooms SET retry_at = $2 WHERE room_nid = $1 AND whole_at IS NULL",
+            room.0,
+            until
+        )
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
     /// Puts off fetching the members of a room after it failed.
     pub async fn postpone_partial_room(&mut self, room: RoomNid, retry_at: i64) -> Result<()> {
         sqlx::query!(

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hs_model::clock::Clock;
+use hs_model::{clock::Clock, ids::RoomNid};
 use hs_rooms::{Room, Rooms, whole::MakeWholeError};
 use hs_storage::{StorageError, partial_rooms::PartialRoom};
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
@@ -18,8 +18,10 @@ use super::{
     gaps::Gaps,
 };
 
-/// Whoever takes up a room has this long before somebody else may.
-const WORKING_TIME_MS: i64 = 300_000;
+/// Whoever takes up a room has this long before somebody else may, and says so again while it goes on: a server may take
+/// minutes to tell tens of thousands of events.
+const WORKING_TIME_MS: i64 = 15_000;
+const KEEP_INTERVAL: Duration = Duration::from_secs(4);
 /// How many rooms are worked on at once: each may mean tens of thousands of signatures.
 const AT_ONCE: usize = 2;
 /// How often rooms are looked for that nobody works on.
@@ -92,7 +94,11 @@ impl PartialRooms {
             txn.delete_partial_room(room.nid).await?;
             return txn.commit().await;
         }
-        if self.ask_around(&room, &partial, &join.event_id).await {
+        let is_whole = tokio::select! {
+            is_whole = self.ask_around(&room, &partial, &join.event_id) => is_whole,
+            lost = self.keep(partial.room) => return lost,
+        };
+        if is_whole {
             self.gaps.wake(&room);
             return Ok(());
         }
@@ -100,6 +106,16 @@ impl PartialRooms {
         let mut txn = store.begin().await?;
         txn.postpone_partial_room(room.nid, self.clock.now_ms() + pause).await?;
         txn.commit().await
+    }
+
+    /// Keeps others from taking up a room, until the database fails.
+    async fn keep(&self, room: RoomNid) -> Result<(), StorageError> {
+        loop {
+            tokio::time::sleep(KEEP_INTERVAL).await;
+            let mut txn = self.rooms.store().begin().await?;
+            txn.keep_partial_room(room, self.clock.now_ms() + WORKING_TIME_MS).await?;
+            txn.commit().await?;
+        }
     }
 
     /// Asks one server after the other. Whether the room is whole now.

@@ -198,6 +198,11 @@ async fn members_are_fetched_after_a_restart() {
     let after = crowd.alice.send_text(crowd.id(), "after").await;
     crowd.fake.wait_for_event(crowd.id(), &after).await;
     crowd.tell_members();
+    // The server that stopped held the work for a while.
+    let mut syncer = crowd.alice.syncer().await;
+    if room_of(&syncer.initial, crowd.id()).is_none() {
+        syncer.until_room("join", crowd.id()).await;
+    }
 
     assert_eq!(joined(&crowd.alice, crowd.id()).await, crowd.everybody(&[&crowd.alice]));
     hears(&crowd.alice, crowd.id(), &after).await;
