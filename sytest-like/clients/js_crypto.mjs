@@ -5,7 +5,8 @@
 // the room by sliding sync. Bob has one device, and leaves a dehydrated one in its place. Every device has to decrypt
 // everything that was said. In the end it writes what was read: one line of JSON, the last line of its standard output.
 //
-// Usage: node js_crypto.mjs BASE_URL ALICE BOB OTHER_NAME
+// Usage: node js_crypto.mjs BASE_URL ALICE BOB OTHER
+// OTHER is a name on the same server, or the id of a user of another one.
 
 import { ClientEvent, EventType, MatrixEventEvent, Method, MsgType, Preset, createClient } from "matrix-js-sdk";
 import { CryptoEvent, VerificationPhase, VerificationRequestEvent, VerifierEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
@@ -244,7 +245,7 @@ async function backedUp(device) {
 
 async function converse(alice, bob) {
     const domain = alice.client.getDomain();
-    const other = `@${otherName}:${domain}`;
+    const other = otherName.startsWith("@") ? otherName : `@${otherName}:${domain}`;
     const { room_id: roomId } = await alice.client.createRoom({
         preset: Preset.TrustedPrivateChat,
         name: "Behind closed doors",

@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use sytest_like::{Server, Value, install};
 
 /// What can be run by itself.
-const PARTS: [&str; 3] = ["conversation", "encrypted", "bot"];
+const PARTS: [&str; 4] = ["conversation", "encrypted", "between", "bot"];
 
 /// What a part was, and what went wrong in it.
 struct Faults {
@@ -48,6 +48,7 @@ fn main() -> ExitCode {
             match part {
                 "conversation" => conversation::hold(&libraries).await,
                 "encrypted" => encrypted::hold(&libraries).await,
+                "between" => encrypted::hold_between(&libraries).await,
                 _ => bot::run(&libraries).await,
             }
         });
