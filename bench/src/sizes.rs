@@ -45,6 +45,8 @@ pub(crate) struct Sizes {
     pub(crate) state_changes: usize,
     /// Messages per second from one server to another, each measured by itself.
     pub(crate) federated_rates: Vec<f64>,
+    /// How many members the rooms have that somebody of another server joins.
+    pub(crate) federated_joins: Vec<usize>,
     /// How many messages a server misses that was away.
     pub(crate) missed: usize,
 }
@@ -83,6 +85,7 @@ impl Sizes {
                 polls: 5000,
                 state_changes: 2000,
                 federated_rates: vec![20.0, 100.0, 500.0],
+                federated_joins: vec![30, 100, 1000, 10_000],
                 missed: 10_000,
             },
             Kind::Synapse => Self {
@@ -143,6 +146,7 @@ impl Sizes {
             polls: 60,
             state_changes: 50,
             federated_rates: vec![20.0],
+            federated_joins: vec![30, 100],
             missed: 200,
         }
     }

@@ -1,4 +1,6 @@
-//! What it costs to talk to another server: messages from one to another, and catching up after an outage.
+//! What it costs to talk to another server: messages from one to another, catching up after an outage, and joins.
+
+mod joins;
 
 use std::{
     cell::RefCell,
@@ -46,6 +48,9 @@ pub(super) async fn run(world: &mut World) -> Result<()> {
     }
     let rows = pair.catch_up(world).await?;
     for row in rows {
+        world.push(row);
+    }
+    for row in pair.join_rooms(world).await? {
         world.push(row);
     }
     Ok(())
