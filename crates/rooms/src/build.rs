@@ -3,9 +3,11 @@
 mod checks;
 mod forks;
 mod notice;
+mod partial;
 mod policy;
 mod receive;
 pub(crate) mod replay;
+mod slots;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +27,6 @@ use hs_room_rules::{
     client_content,
     event_id::reference_hash,
     pdu::{MAX_PREV_EVENTS, Pdu},
-    policy::POLICY,
     room_version::RoomVersionRulesExt as _,
 };
 use hs_storage::{
@@ -37,6 +38,7 @@ use hs_storage::{
 use rand::RngExt as _;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
 
+use self::{partial::Entrance, slots::slots_of_request};
 use crate::{
     Intent, Room, Rooms, WriteRequest,
     intent::Sender,
@@ -98,15 +100,6 @@ pub(crate) struct Batch<'a> {
     /// By what this server came into the room, where what came before that is not known.
     entrance: Option<Entrance>,
     work: Work,
-}
-
-/// The event by which this server came into a room.
-#[derive(Clone, Debug)]
-struct Entrance {
-    /// What came before it, in ascending order.
-    prev: Vec<OwnedEventId>,
-    /// The state before it.
-    before: StateGroupNid,
 }
 
 /// What the batch has done so far. Cloned before a request that may fail half-way.
@@ -186,17 +179,6 @@ impl<'a> Batch<'a> {
     ) -> Result<Option<Batch<'a>>, WriteError> {
         let batch = Self::prepare(rooms, room, std::iter::once(Request::Write(request))).await?;
         Ok(batch.map(|batch| Self { is_draft: true, ..batch }))
-    }
-
-    /// Reads by what this server came into the room.
-    async fn find_entrance(&mut self, join: EventNid) -> Result<(), WriteError> {
-        let found = self.rooms.inner.store.find_events(&[join]).await?;
-        let Some(event) = found.get(&join) else { return Ok(()) };
-        let Some(before) = event.state_before else { return Ok(()) };
-        let mut prev = crate::pdus::parse(self.room, event)?.prev_events().to_vec();
-        prev.sort_unstable();
-        self.entrance = Some(Entrance { prev, before });
-        Ok(())
     }
 
     /// Reads where received events, and those they refer to, stand.
@@ -576,49 +558,4 @@ impl<'a> Batch<'a> {
         let known = self.work.state.values().flatten().chain(self.base.values());
         known.into_iter().find(|(_, pdu)| pdu.event_id() == event_id).map(|(nid, _)| *nid)
     }
-}
-
-/// The slots that a request looks at.
-fn slots_of_request(room: &Room, request: Request<'_>) -> Vec<Slot> {
-    match request {
-        // What is malformed is told when it is built, to the one who sent it.
-        Request::Write(request) => {
-            let needed = request.intents.iter().map(|intent| needed_slots(room, &request.sender, intent));
-            needed.flatten().flatten().collect()
-        }
-        Request::Receive(events) => {
-            events.iter().flat_map(|incoming| slots_of_pdu(room, &incoming.pdu)).collect()
-        }
-    }
-}
-
-/// The slots that checking an event looks at.
-fn slots_of_pdu(room: &Room, pdu: &Pdu) -> Vec<Slot> {
-    let keys = auth::auth_types(pdu.type_str(), pdu.sender(), pdu.state_key(), pdu.content_str(), room.rules);
-    // What is malformed does not pass the rules, whatever the state.
-    let keys = keys.unwrap_or_default();
-    let mut slots: Vec<Slot> =
-        keys.into_iter().map(|(event_type, key)| (event_type.to_owned(), key.into_owned())).collect();
-    slots.push(("m.room.create".to_owned(), String::new()));
-    slots.push((POLICY.to_owned(), String::new()));
-    slots.push(("m.room.power_levels".to_owned(), String::new()));
-    if let Some(state_key) = pdu.state_key() {
-        slots.push((pdu.type_str().to_owned(), state_key.to_owned()));
-    }
-    slots
-}
-
-/// The slots that building and checking an intent looks at.
-fn needed_slots(room: &Room, sender: &Sender, intent: &Intent) -> Result<Vec<Slot>, WriteError> {
-    let state_key = intent.state_key.as_deref();
-    let keys = auth::auth_types(&intent.event_type, &sender.user_id, state_key, &intent.content, room.rules)
-        .map_err(|error| WriteError::Forbidden(error.0))?;
-    let mut slots: Vec<Slot> =
-        keys.into_iter().map(|(event_type, key)| (event_type.to_owned(), key.into_owned())).collect();
-    slots.push(("m.room.create".to_owned(), String::new()));
-    slots.push((POLICY.to_owned(), String::new()));
-    if let Some(state_key) = state_key {
-        slots.push((intent.event_type.clone(), state_key.to_owned()));
-    }
-    Ok(slots)
 }

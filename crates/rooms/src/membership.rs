@@ -1,6 +1,7 @@
 //! Joining, inviting, knocking, leaving and so on.
 
 mod content;
+mod error;
 mod everywhere;
 mod forget;
 pub mod handshake;
@@ -14,8 +15,6 @@ mod turns;
 
 pub(crate) use self::{content::MemberContent, restricted::RestrictedJoinError, turns::Turns};
 pub use self::{
-    forget::ForgetError,
-    set::{MembershipError, MembershipOptions},
-    third_party::ProvenInvite,
+    error::MembershipError, forget::ForgetError, set::MembershipOptions, third_party::ProvenInvite,
     through_others::stripped_state,
 };

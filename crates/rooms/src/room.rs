@@ -1,5 +1,8 @@
 //! A room in memory: current state, memberships, where it stands, and its newest events.
 
+mod missing;
+mod servers;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
@@ -12,11 +15,9 @@ use hs_model::{
     stream::Position,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId, ServerName, UserId,
-    room_version_rules::RoomVersionRules,
-};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId, room_version_rules::RoomVersionRules};
 
+pub(crate) use self::missing::Missing;
 use crate::{relation::relation_in, state_line::StateLine, write::Queue};
 
 /// How many of the newest events are kept in memory for each room.
@@ -145,18 +146,6 @@ pub struct RoomState {
     pub(crate) missing: Missing,
 }
 
-/// What is missing of a room's state.
-#[derive(Clone, Debug, Default)]
-pub(crate) enum Missing {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// Nothing since a position. Before that most of the members were.
-    NothingSince(Position),
-    /// Most of the members: the room was joined by an event, and another server says which servers are in it.
-    Members { join: EventNid, servers: Vec<OwnedServerName> },
-}
-
 impl RoomState {
     pub(crate) fn new(
         head: Head,
@@ -181,27 +170,6 @@ impl RoomState {
             visibility_epoch: 0,
             is_always_open: None,
             missing: Missing::Nothing,
-        }
-    }
-
-    /// Whether most of the room's members are not known yet.
-    pub fn is_partial(&self) -> bool {
-        matches!(self.missing, Missing::Members { .. })
-    }
-
-    /// The event by which this server came into the room, while most of its members are not known.
-    pub(crate) fn missing_since(&self) -> Option<EventNid> {
-        match &self.missing {
-            Missing::Members { join, .. } => Some(*join),
-            Missing::Nothing | Missing::NothingSince(_) => None,
-        }
-    }
-
-    /// From where on all members have been known, if that was not so from the beginning and is now.
-    pub fn whole_since(&self) -> Option<Position> {
-        match &self.missing {
-            Missing::NothingSince(position) => Some(*position),
-            Missing::Nothing | Missing::Members { .. } => None,
         }
     }
 
@@ -401,47 +369,6 @@ impl RoomState {
         self.corrections.iter().filter(move |correction| correction.position > position)
     }
 
-    fn count_servers(&self) -> HashMap<OwnedServerName, usize> {
-        let joined: HashSet<EventNid> = self
-            .members
-            .values()
-            .filter(|member| member.membership == Membership::Join)
-            .map(|member| member.event)
-            .collect();
-        let mut servers = HashMap::new();
-        for (user_id, event) in self.state.get("m.room.member").into_iter().flatten() {
-            if joined.contains(event)
-                && let Ok(user_id) = <&UserId>::try_from(&**user_id)
-            {
-                *servers.entry(user_id.server_name().to_owned()).or_default() += 1;
-            }
-        }
-        if let Missing::Members { servers: told, .. } = &self.missing {
-            // Each has a member whom nobody here knows, and who does not leave before that one is known.
-            for server in told {
-                *servers.entry(server.clone()).or_default() += 1;
-            }
-        }
-        servers
-    }
-
-    fn note_server(&mut self, user_id: &str, before: Option<Membership>, after: Membership) {
-        let Some(servers) = &mut self.servers else { return };
-        let Ok(user_id) = <&UserId>::try_from(user_id) else { return };
-        let (was, is) = (before == Some(Membership::Join), after == Membership::Join);
-        if is && !was {
-            *servers.entry(user_id.server_name().to_owned()).or_default() += 1;
-        } else if was && !is {
-            let count = servers.get_mut(user_id.server_name());
-            if count.is_some_and(|count| {
-                *count = count.saturating_sub(1);
-                *count == 0
-            }) {
-                servers.remove(user_id.server_name());
-            }
-        }
-    }
-
     fn note_parent(&mut self, parent: OwnedEventId) {
         if self.parents.len() >= MAX_PARENTS {
             let recent: HashSet<_> = self.recent.iter().map(|event| &event.event_id).collect();
@@ -503,24 +430,6 @@ impl Room {
             Cached::Unloaded(news) => news.push((event.clone(), member)),
             Cached::Loaded(state) => state.apply(event, member),
         }
-    }
-
-    /// The servers that have joined members; counted once, and then kept.
-    pub fn servers(&self) -> Vec<OwnedServerName> {
-        if let Cached::Loaded(state) = &mut *self.cached.write()
-            && state.servers.is_none()
-        {
-            state.servers = Some(state.count_servers());
-        }
-        self.read().servers.iter().flatten().map(|(server, _)| server.clone()).collect()
-    }
-
-    /// Whether a server has joined members.
-    pub fn has_server(&self, server: &ServerName) -> bool {
-        if let Some(servers) = &self.read().servers {
-            return servers.contains_key(server);
-        }
-        self.servers().iter().any(|known| known == server)
     }
 
     /// Replaces what memory holds of the room.

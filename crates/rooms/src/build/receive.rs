@@ -8,7 +8,7 @@ use std::{
 };
 
 use hs_model::{
-    ids::{EventNid, SlotNid, StateGroupNid},
+    ids::{EventNid, StateGroupNid},
     records::{EventRecord, Outcome},
 };
 use hs_room_rules::{
@@ -114,47 +114,8 @@ impl Batch<'_> {
         }
     }
 
-    /// The state after some events, if those are what came before the event by which this server came in.
-    fn state_before_entrance(&self, prev: &[OwnedEventId]) -> Option<StateGroupNid> {
-        let mut prev = prev.to_vec();
-        prev.sort_unstable();
-        self.entrance.as_ref().filter(|entrance| entrance.prev == prev).map(|entrance| entrance.before)
-    }
-
-    /// The state before an event with those members who authorise it, where most members are not known yet: until they are,
-    /// the event's word is taken for what these members are. It is judged anew then.
-    async fn with_members_of(
-        &mut self,
-        pdu: &Arc<Pdu>,
-        before: StateGroupNid,
-    ) -> Result<StateGroupNid, WriteError> {
-        let named = self.auth_events(pdu).await?;
-        let members =
-            named.iter().filter(|event| event.type_str() == "m.room.member" && !event.is_rejected());
-        let members: Vec<(SlotNid, EventNid)> = members
-            .filter_map(|event| {
-                self.node_here(event.event_id()).and_then(|node| Some((node.slot?, node.nid)))
-            })
-            .collect();
-        let chain = self.rooms.inner.groups.chain(before, &self.work.state_groups).await?;
-        let mut unknown: Vec<_> = members
-            .into_iter()
-            .filter(|(slot, _)| chain.get(*slot).is_none())
-            .map(|(slot, event)| (slot, Some(event)))
-            .collect();
-        if unknown.is_empty() {
-            return Ok(before);
-        }
-        unknown.sort_unstable_by_key(|(slot, _)| *slot);
-        unknown.dedup_by_key(|(slot, _)| *slot);
-        let nid = self.rooms.inner.store.allocate_state_group_nid().await?;
-        let group = chain.to_line().push_changes(nid, &unknown);
-        self.work.state_groups.push(group);
-        Ok(nid)
-    }
-
     /// An event of this room.
-    fn node_here(&self, id: &EventId) -> Option<&GraphNode> {
+    pub(super) fn node_here(&self, id: &EventId) -> Option<&GraphNode> {
         self.work.nodes.get(id).filter(|node| node.room == self.room.nid)
     }
 
@@ -258,7 +219,7 @@ impl Batch<'_> {
 
     /// The events that an event names as its auth events, and the create event, which it names by the room's id in later
     /// versions.
-    async fn auth_events(&self, pdu: &Pdu) -> Result<Vec<Arc<Pdu>>, WriteError> {
+    pub(super) async fn auth_events(&self, pdu: &Pdu) -> Result<Vec<Arc<Pdu>>, WriteError> {
         let nids = pdu.auth_events().iter().filter_map(|id| Some(self.node_here(id)?.nid));
         let found = self.rooms.pdus_of(self.room, nids, self.pending()).await?;
         let mut events: Vec<Arc<Pdu>> = found.into_values().collect();
@@ -272,7 +233,7 @@ impl Batch<'_> {
 
     /// What the rules look at of a state.
     async fn slots_before(&self, pdu: &Pdu, group: StateGroupNid) -> Result<Slots, WriteError> {
-        let needed = super::slots_of_pdu(self.room, pdu);
+        let needed = super::slots::slots_of_pdu(self.room, pdu);
         let keys: Vec<(&str, &str)> = needed.iter().map(|(t, k)| (t.as_str(), k.as_str())).collect();
         let slots = self.rooms.inner.store.find_slots(&keys).await?;
         let chain = self.rooms.inner.groups.chain(group, &self.work.state_groups).await?;

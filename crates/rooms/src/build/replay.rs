@@ -18,7 +18,7 @@ use hs_storage::{
 };
 use ruma::EventId;
 
-use super::{Batch, Entrance, receive::Before, slots_of_pdu};
+use super::{Batch, Slot, partial::Entrance, receive::Before, slots::slots_of_pdu};
 use crate::{
     Room, Rooms, WriteError,
     adopt::changes,
@@ -110,8 +110,8 @@ impl Replay<'_> {
         room: &Room,
         join_slot: SlotNid,
         incoming: &[Incoming],
-    ) -> Result<HashMap<super::Slot, (EventNid, Arc<Pdu>)>, WriteError> {
-        let names: BTreeSet<super::Slot> =
+    ) -> Result<HashMap<Slot, (EventNid, Arc<Pdu>)>, WriteError> {
+        let names: BTreeSet<Slot> =
             incoming.iter().flat_map(|incoming| slots_of_pdu(room, &incoming.pdu)).collect();
         let keys: Vec<(&str, &str)> = names.iter().map(|(kind, key)| (kind.as_str(), key.as_str())).collect();
         let slots = rooms.inner.store.find_slots(&keys).await?;

@@ -5,19 +5,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use hs_model::membership::Membership;
 use hs_room_rules::power_levels::PowerLevels;
 use hs_storage::StorageError;
-use ruma::{
-    OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, UserId,
-};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomOrAliasId, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{MemberContent, RestrictedJoinError};
+use super::{
+    MemberContent, MembershipError, RestrictedJoinError,
+    error::{NoWayIn, alias_error},
+};
 use crate::{
     Intent, Room, RoomActions, Sender, WriteError, WriteRequest,
-    actions::{FindRoomError, UnknownRoom},
-    aliases::AliasError,
     intent::{ExpectedMembership, Mismatch},
-    ports::{RemoteError, RemoteFailure},
 };
 
 /// Whom one may kick.
@@ -38,47 +36,6 @@ const INVITE_PERMISSION: &str = "m.invite_permission_config";
 /// Names the member of this server through whom a user joined; only the server itself may say so.
 const AUTHORISER: &str = "join_authorised_via_users_server";
 
-/// Why a membership was not changed.
-#[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
-    /// There is no such room here.
-    #[error(transparent)]
-    UnknownRoom(#[from] UnknownRoom),
-    /// The user is of another server, and this one talks to no other.
-    #[error("{0} is a user of another server, and this server does not take part in federation")]
-    RemoteUser(OwnedUserId),
-    /// Other servers would have to help, and do not.
-    #[error(transparent)]
-    Remote(#[from] RemoteFailure),
-    /// The server of an alias could not be asked where it leads.
-    #[error("{0}")]
-    AliasServer(RemoteError),
-    /// The user wants no invites.
-    #[error("{0} does not accept invites")]
-    InvitesBlocked(OwnedUserId),
-    /// The room lets in members of other rooms, and the user is none.
-    #[error("{0}")]
-    NotAllowed(String),
-    /// The room lets in members of other rooms, and nobody of this server has the power to.
-    #[error("{0}")]
-    NobodyCanAuthorise(String),
-    /// The rules of the room forbid it, or it could not be written.
-    #[error(transparent)]
-    Write(#[from] WriteError),
-    /// The database failed.
-    #[error("the membership could not be looked up")]
-    Storage(#[from] StorageError),
-}
-
-impl From<FindRoomError> for MembershipError {
-    fn from(error: FindRoomError) -> Self {
-        match error {
-            FindRoomError::Unknown(unknown) => Self::UnknownRoom(unknown),
-            FindRoomError::Storage(error) => Self::Storage(error),
-        }
-    }
-}
-
 /// Where a room is that a user wants to get into.
 struct Place {
     room_id: OwnedRoomId,
@@ -86,31 +43,6 @@ struct Place {
     resident: Option<Arc<Room>>,
     /// Servers that may be in it.
     servers: Vec<OwnedServerName>,
-}
-
-/// Why nobody can let a user in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum NoWayIn {
-    NotAllowed(String),
-    /// Somebody of another server might.
-    NobodyHere(String),
-}
-
-impl From<NoWayIn> for MembershipError {
-    fn from(why: NoWayIn) -> Self {
-        match why {
-            NoWayIn::NotAllowed(why) => Self::NotAllowed(why),
-            NoWayIn::NobodyHere(why) => Self::NobodyCanAuthorise(why),
-        }
-    }
-}
-
-fn alias_error(alias: &RoomAliasId, error: AliasError) -> MembershipError {
-    match error {
-        AliasError::Storage(error) => MembershipError::Storage(error),
-        AliasError::Remote(error) => MembershipError::AliasServer(error),
-        _ => UnknownRoom::Alias(alias.to_owned()).into(),
-    }
 }
 
 /// Somebody does something to somebody's membership.
