@@ -175,11 +175,8 @@ impl Feeds {
     /// The rooms that those users are joined to whose devices, presence or profile have changed; nobody has to look when nobody syncs
     /// here. `None` when they could not be looked up.
     async fn rooms_of_changed(&self, entries: &[LogEntry]) -> Option<HashMap<UserNid, Vec<RoomNid>>> {
-        let concerns = |entry: &&LogEntry| {
-            matches!(entry.kind, LogKind::DeviceList | LogKind::Presence | LogKind::Profile)
-        };
         let users: HashSet<UserNid> =
-            entries.iter().filter(concerns).filter_map(|entry| entry.user).collect();
+            entries.iter().filter(|entry| is_for_neighbours(entry)).filter_map(|entry| entry.user).collect();
         let mut rooms = HashMap::new();
         let mut unknown = Vec::new();
         {
@@ -209,7 +206,7 @@ impl Feeds {
             }
             Err(error) => {
                 let error: StorageError = error;
-                // Nothing is lost: those concerned hear of it with whatever comes next.
+                // Then it may concern everybody.
                 tracing::warn!(%error, "could not find out whom a change of devices, presence or profiles concerns");
                 None
             }
@@ -357,24 +354,37 @@ impl State {
         }
     }
 
-    /// Other devices concern those who share a room, which are the rooms given, and the user's own.
-    fn route_device_list(&mut self, user: UserNid, rooms: &[RoomNid], position: Position) {
+    /// Whom it concerns that something about a user has changed: the user, and those in the rooms given; everybody, when it is
+    /// not known in which rooms the user is.
+    fn concerned(&self, user: UserNid, rooms: Option<&[RoomNid]>) -> HashSet<UserNid> {
         let mut concerned = HashSet::from([user]);
-        concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
-        for user in concerned {
-            self.wake(user, position);
+        match rooms {
+            Some(rooms) => {
+                concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
+            }
+            None => concerned.extend(self.feeds.keys()),
         }
+        concerned
     }
 
-    /// A profile concerns those who share a room, which are the rooms given, and the user.
-    fn route_profile(&mut self, user: UserNid, rooms: &[RoomNid], position: Position) {
-        let mut concerned = HashSet::from([user]);
-        concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
-        for user in concerned {
-            if let Some(feed) = self.feeds.get_mut(&user) {
-                feed.profiles = position;
-                feed.note(None, position);
+    /// Routes what concerns those who share a room with a user.
+    fn route_to_neighbours(&mut self, entry: &LogEntry, rooms: Option<&[RoomNid]>) {
+        let (Some(user), position) = (entry.user, entry.position) else { return };
+        if !is_for_neighbours(entry) {
+            return;
+        }
+        for user in self.concerned(user, rooms) {
+            let Some(feed) = self.feeds.get_mut(&user) else { continue };
+            match entry.kind {
+                LogKind::Presence => {
+                    feed.presence = position;
+                    feed.latest.send_replace(position);
+                    continue;
+                }
+                LogKind::Profile => feed.profiles = position,
+                _ => {}
             }
+            feed.note(None, position);
         }
     }
 
@@ -384,23 +394,11 @@ impl State {
         let joined = stays.iter().filter(|(_, stay)| stay.membership == Membership::Join);
         Some(joined.map(|(room, _)| *room).collect())
     }
+}
 
-    /// Presence concerns those who share a room, which are the rooms given; everybody, when it is not known which.
-    fn route_presence(&mut self, user: UserNid, rooms: Option<&[RoomNid]>, position: Position) {
-        let mut concerned: HashSet<UserNid> = HashSet::from([user]);
-        match rooms {
-            Some(rooms) => {
-                concerned.extend(rooms.iter().filter_map(|room| self.by_room.get(room)).flatten());
-            }
-            None => concerned.extend(self.feeds.keys()),
-        }
-        for user in concerned {
-            if let Some(feed) = self.feeds.get_mut(&user) {
-                feed.presence = position;
-                feed.latest.send_replace(position);
-            }
-        }
-    }
+/// Whether an entry concerns those who share a room with its user.
+fn is_for_neighbours(entry: &LogEntry) -> bool {
+    matches!(entry.kind, LogKind::DeviceList | LogKind::Presence | LogKind::Profile)
 }
 
 impl Feed {
@@ -424,19 +422,11 @@ impl LogApplier for Feeds {
                 };
                 let mut state = self.state.lock();
                 state.route(entry, member);
-                if let Some(user) = entry.user {
-                    let rooms = rooms.as_ref().map(|rooms| rooms.get(&user).map_or(&[][..], Vec::as_slice));
-                    match entry.kind {
-                        LogKind::DeviceList => {
-                            state.route_device_list(user, rooms.unwrap_or_default(), entry.position);
-                        }
-                        LogKind::Profile => {
-                            state.route_profile(user, rooms.unwrap_or_default(), entry.position);
-                        }
-                        LogKind::Presence => state.route_presence(user, rooms, entry.position),
-                        _ => {}
-                    }
-                }
+                let rooms = rooms.as_ref().map(|rooms| {
+                    let of_user = entry.user.and_then(|user| rooms.get(&user));
+                    of_user.map_or(&[][..], Vec::as_slice)
+                });
+                state.route_to_neighbours(entry, rooms);
                 state.position = entry.position;
             }
         })

@@ -89,6 +89,11 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Whether the user is in a room.
+    fn is_joined(&self, room: RoomNid) -> bool {
+        self.stays.get(&room).is_some_and(|stay| stay.membership == Membership::Join)
+    }
+
     fn viewer(&self) -> Viewer<'_> {
         Viewer {
             user: self.request.user,

@@ -6,7 +6,6 @@ use hs_e2ee::{DeviceLists, LocalDevice};
 use hs_ephemeral::events::{receipt_events, typing_event};
 use hs_model::{
     ids::RoomNid,
-    membership::Membership,
     stream::{Position, StreamToken},
 };
 use hs_rooms::client_event::RoomId;
@@ -82,7 +81,11 @@ pub(super) async fn build(
         let within = Within::of(context, &wanted.scope);
         let is_within =
             |built: &&Built| selection.rooms.get(&built.plan.nid).is_some_and(|reason| within.has(reason));
-        results.profiles = profiles::build(context, wanted, built.iter().filter(is_within)).await?;
+        let parted = match &results.e2ee {
+            Some(e2ee) => e2ee.device_lists.left.clone(),
+            None => device_lists(context).await?.left,
+        };
+        results.profiles = profiles::build(context, wanted, built.iter().filter(is_within), parted).await?;
     }
     Ok(results)
 }
@@ -294,8 +297,7 @@ async fn sticky_events(
     let mut result = StickyEvents::default();
     let timelines: HashMap<RoomNid, &Built> = built.iter().map(|built| (built.plan.nid, built)).collect();
     for (nid, after) in rooms.after {
-        let is_joined = context.stays.get(&nid).is_some_and(|stay| stay.membership == Membership::Join);
-        if !is_joined {
+        if !context.is_joined(nid) {
             continue;
         }
         let timeline = timelines.get(&nid).into_iter().flat_map(|built| &built.events);
@@ -321,18 +323,21 @@ async fn to_device(context: &Context<'_>, wanted: ToDevice) -> Result<ToDeviceRe
     Ok(ToDeviceResult { next_batch: StreamToken(batch.up_to).to_string(), events: batch.events })
 }
 
+/// Whose devices have changed, and who has left the last room shared with the user, since the last response.
+async fn device_lists(context: &Context<'_>) -> Result<DeviceLists, StorageError> {
+    if context.request.pos.is_none() {
+        return Ok(DeviceLists::default());
+    }
+    let is_joined = |room| context.is_joined(room);
+    context.inner.e2ee.device_lists(context.request.user, is_joined, context.since, context.until).await
+}
+
 /// Whose devices have changed, and which keys the device has left.
 async fn e2ee(context: &Context<'_>) -> Result<E2eeResult, StorageError> {
     let e2ee = &context.inner.e2ee;
     let request = context.request;
     let device = LocalDevice { user: request.user, device: request.device };
-    let device_lists = if request.pos.is_none() {
-        DeviceLists::default()
-    } else {
-        let is_joined =
-            |room| context.stays.get(&room).is_some_and(|stay| stay.membership == Membership::Join);
-        e2ee.device_lists(request.user, is_joined, context.since, context.until).await?
-    };
+    let device_lists = device_lists(context).await?;
     let supply = e2ee.key_supply(device).await?;
     let mut device_one_time_keys_count = supply.one_time_keys.clone();
     // Clients that see the algorithm missing do not all take it for zero.

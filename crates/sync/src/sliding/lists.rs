@@ -169,7 +169,7 @@ async fn children(context: &Context<'_>, spaces: &[OwnedRoomId]) -> Result<HashS
     let mut ids: HashSet<OwnedRoomId> = HashSet::new();
     for space in spaces {
         let Some(space) = context.inner.rooms.find(space).await? else { continue };
-        let is_joined = context.stays.get(&space.nid).is_some_and(|stay| stay.membership == Membership::Join);
+        let is_joined = context.is_joined(space.nid);
         if !is_joined {
             continue;
         }

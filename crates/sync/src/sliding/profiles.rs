@@ -8,25 +8,22 @@
 
 use std::collections::BTreeSet;
 
-use hs_model::{membership::Membership, stream::Position};
 use hs_storage::{StorageError, profiles::ProfileFieldOf};
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde_json::value::RawValue;
 
 use super::{Context, request, response::Profiles, room::Built};
 
-/// What there is to tell, of the rooms of a response and of changes since the last one.
+/// What there is to tell, of the rooms of a response and of changes since the last one. `parted` have left the last room that
+/// they shared with the user.
 pub(super) async fn build<'a>(
     context: &Context<'_>,
     wanted: &request::Profiles,
     rooms: impl Iterator<Item = &'a Built>,
+    parted: Vec<OwnedUserId>,
 ) -> Result<Option<Profiles>, StorageError> {
-    let mut profiles = Profiles::default();
-    if context.request.pos.is_some() {
-        for user in gone(context).await? {
-            profiles.users.insert(user, None);
-        }
-    }
+    let users = parted.into_iter().map(|user| (user, None)).collect();
+    let mut profiles = Profiles { users };
     let seen: BTreeSet<&UserId> = rooms.flat_map(people).collect();
     let mut reader = context.inner.store.reader().await?;
     let mut fields = Vec::new();
@@ -52,15 +49,6 @@ fn people(built: &Built) -> impl Iterator<Item = &UserId> {
     let senders = built.events.iter().map(|event| &*event.sender);
     let heroes = built.result.iter().flat_map(|result| result.heroes.iter().flatten());
     members.chain(senders).chain(heroes.map(|hero| &*hero.user_id))
-}
-
-/// Those who have left the last room they shared with the user.
-async fn gone(context: &Context<'_>) -> Result<Vec<ruma::OwnedUserId>, StorageError> {
-    let is_joined = |room| context.stays.get(&room).is_some_and(|stay| stay.membership == Membership::Join);
-    let since: Position = context.since;
-    let lists =
-        context.inner.e2ee.device_lists(context.request.user, is_joined, since, context.until).await?;
-    Ok(lists.left)
 }
 
 fn add(profiles: &mut Profiles, field: ProfileFieldOf) {
