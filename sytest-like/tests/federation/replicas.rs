@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
 use super::ground::{hears, public_room};
 use sytest_like::{FakeServer, Server, User, json, path};
-
-/// How long the other server takes for a transaction, so that a second one would meet it.
-const SLOW: Duration = Duration::from_millis(50);
 
 struct Replicated {
     first: Server,
@@ -52,11 +49,13 @@ async fn one_transaction_is_under_way_to_a_server() {
     stage.fake.join(stage.first.name(), &stage.room_id, &bob).await;
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, honest) = ((now.clone(), most.clone()), stage.fake.clone());
+    // Nothing is answered before all is said, so that a second transaction would meet the first.
+    let (all_is_said, gate) = watch::channel(false);
     stage.fake.answer_async("send", move |received| {
-        let ((now, most), honest) = (counted.clone(), honest.clone());
+        let ((now, most), honest, mut gate) = (counted.clone(), honest.clone(), gate.clone());
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(SLOW).await;
+            gate.wait_for(|is_open| *is_open).await.expect("the case goes on until all has come");
             let reply = honest.honest_reply(&received).await;
             now.fetch_sub(1, Ordering::SeqCst);
             Some(reply)
@@ -71,6 +70,7 @@ async fn one_transaction_is_under_way_to_a_server() {
         said
     }))
     .await;
+    all_is_said.send_replace(true);
     for id in said.iter().flatten() {
         stage.fake.wait_for_event(&stage.room_id, id).await;
     }
