@@ -33,7 +33,7 @@ use hs_storage::{
     append::{
         AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup, Relation, StateCorrection,
     },
-    graph::{GraphNode, RedactionRow},
+    graph::{Forerunners, GraphNode},
 };
 use rand::RngExt as _;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, UserId};
@@ -87,10 +87,8 @@ pub(crate) struct Batch<'a> {
     initial: StateGroupNid,
     /// The state that the batch begins with, as far as its requests need it.
     base: HashMap<Slot, (EventNid, Arc<Pdu>)>,
-    /// Those of the received events that others name as predecessors, and that have been missing.
-    missing: HashSet<String>,
-    /// Redactions that came before what they redact.
-    redactions: Vec<RedactionRow>,
+    /// What those before them have to do with the received events.
+    forerunners: Forerunners,
     /// Whether the events belong to the room's past: then they change nothing about the present.
     is_past: bool,
     /// Whether the batch is only to show what an event would look like: then it may say what holds already.
@@ -197,8 +195,7 @@ impl<'a> Batch<'a> {
         let own: Vec<&EventId> = incoming.iter().map(|incoming| incoming.pdu.event_id()).collect();
         let mut reader = self.rooms.inner.store.reader().await?;
         self.work.nodes = reader.find_graph_nodes(&ids).await?;
-        self.missing = reader.list_missing_among(self.room.nid, &own).await?.into_iter().collect();
-        self.redactions = reader.list_redactions_of(self.room.nid, &own).await?;
+        self.forerunners = reader.find_forerunners(self.room.nid, &own).await?;
         Ok(())
     }
 
@@ -236,8 +233,7 @@ impl<'a> Batch<'a> {
             version: head.version,
             initial,
             base,
-            missing: HashSet::new(),
-            redactions: Vec::new(),
+            forerunners: Forerunners::default(),
             is_past: false,
             is_draft: false,
             is_partial: false,

@@ -36,8 +36,9 @@ const LEASE_NAME: &str = "search-index";
 const LEASE: Duration = Duration::from_secs(2);
 /// How long to wait while another replica is at it.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long to wait for more after something has happened, so that a busy server writes the index in batches.
-const GATHER: Duration = Duration::from_millis(15);
+/// How long to wait for more after something has happened, so that the index is written in batches; a search does not wait for
+/// it, except for one at another replica.
+const GATHER: Duration = Duration::from_millis(300);
 /// How often to look at the log when there was nothing to index, so that the follower does not fall behind it.
 const POLL_INTERVAL: Duration = Duration::from_secs(30);
 /// How many entries of the log, events, users or rooms are worked on at once.
@@ -64,6 +65,8 @@ struct News {
     /// Up to where this process has brought the index; negative while another replica keeps it.
     indexed: AtomicI64,
     wake: Notify,
+    /// Somebody searches.
+    hurry: Notify,
 }
 
 /// What a step of the work has come to.
@@ -98,7 +101,7 @@ impl Search {
                 Progress::Done => {
                     // Running out of time is as good as being woken.
                     let _ = tokio::time::timeout(POLL_INTERVAL, self.news.wake.notified()).await;
-                    tokio::time::sleep(GATHER).await;
+                    let _ = tokio::time::timeout(GATHER, self.news.hurry.notified()).await;
                 }
             }
         }
@@ -114,6 +117,7 @@ impl Search {
             if state.position >= wanted || tokio::time::Instant::now() >= deadline {
                 return Ok(());
             }
+            self.news.hurry.notify_one();
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }

@@ -1,6 +1,6 @@
 //! The graph of a room: where events stand in it, what authorises them, and what is missing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hs_model::{
     ids::{EventNid, RoomNid, SlotNid, StateGroupNid, TypeNid, UserNid},
@@ -101,6 +101,15 @@ pub struct RedactionRow {
     pub target: OwnedEventId,
 }
 
+/// See [`Reader::find_forerunners`](crate::Reader::find_forerunners).
+#[derive(Clone, Debug, Default)]
+pub struct Forerunners {
+    /// Those of the events that others name as predecessors, and that have been missing.
+    pub missed: HashSet<OwnedEventId>,
+    /// Accepted redactions of the events, in the order in which they came.
+    pub redactions: Vec<RedactionRow>,
+}
+
 impl Reader {
     /// Where events stand, as far as they are stored.
     pub async fn find_graph_nodes(&mut self, ids: &[&EventId]) -> Result<HashMap<OwnedEventId, GraphNode>> {
@@ -183,35 +192,36 @@ impl Reader {
         Ok(rows.into_iter().map(|row| edges(row.event_nid, row.auth_nids)).collect())
     }
 
-    /// Accepted redactions that name one of these events.
-    pub async fn list_redactions_of(
-        &mut self,
-        room: RoomNid,
-        targets: &[&EventId],
-    ) -> Result<Vec<RedactionRow>> {
-        let ids: Vec<&str> = targets.iter().map(|id| id.as_str()).collect();
+    /// What those stored earlier have to do with events that come now.
+    pub async fn find_forerunners(&mut self, room: RoomNid, events: &[&EventId]) -> Result<Forerunners> {
+        let ids: Vec<&str> = events.iter().map(|id| id.as_str()).collect();
         let rows = sqlx::query!(
-            "SELECT r.redaction_nid, r.redacts_id
-             FROM redactions r
-             JOIN events e ON e.event_nid = r.redaction_nid
-             WHERE r.room_nid = $1 AND r.redacts_id = ANY($2) AND e.outcome = 0
-             ORDER BY e.stream_position",
+            r#"SELECT DISTINCT prev_event_id AS "event_id!", NULL::bigint AS redaction, NULL::bigint AS position
+               FROM missing_prev_events
+               WHERE room_nid = $1 AND prev_event_id = ANY($2)
+               UNION ALL
+               SELECT r.redacts_id, r.redaction_nid, e.stream_position
+               FROM redactions r
+               JOIN events e ON e.event_nid = r.redaction_nid
+               WHERE r.room_nid = $1 AND r.redacts_id = ANY($2) AND e.outcome = 0
+               ORDER BY 3"#,
             room.0,
             &ids as &[&str]
         )
         .fetch_all(self.conn())
         .await?;
-        rows.into_iter()
-            .map(|row| {
-                let target =
-                    OwnedEventId::try_from(row.redacts_id).map_err(|_| StorageError::Inconsistent {
-                        table: "redactions",
-                        column: "redacts_id",
-                        row: row.redaction_nid.to_string(),
-                    })?;
-                Ok(RedactionRow { redaction: EventNid(row.redaction_nid), target })
-            })
-            .collect()
+        let mut found = Forerunners::default();
+        for row in rows {
+            let event_id = events.iter().find(|id| id.as_str() == row.event_id);
+            let Some(&event_id) = event_id else { continue };
+            match row.redaction {
+                Some(nid) => found
+                    .redactions
+                    .push(RedactionRow { redaction: EventNid(nid), target: event_id.to_owned() }),
+                None => drop(found.missed.insert(event_id.to_owned())),
+            }
+        }
+        Ok(found)
     }
 
     /// The events that have predecessors which are not stored, between two depths, deepest first.
@@ -244,19 +254,6 @@ impl Reader {
                 })
             })
             .collect()
-    }
-
-    /// Which of these events others of the room name as predecessors, and are not stored.
-    pub async fn list_missing_among(&mut self, room: RoomNid, ids: &[&EventId]) -> Result<Vec<String>> {
-        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
-        let missing = sqlx::query_scalar!(
-            "SELECT DISTINCT prev_event_id FROM missing_prev_events WHERE room_nid = $1 AND prev_event_id = ANY($2)",
-            room.0,
-            &ids as &[&str]
-        )
-        .fetch_all(self.conn())
-        .await?;
-        Ok(missing)
     }
 }
 

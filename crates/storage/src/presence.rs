@@ -334,7 +334,7 @@ impl Txn {
                  INSERT INTO log (position, kind, user_nid)
                  SELECT head.base + k, 4, user_nid FROM changed, head
                ), news AS (
-                 SELECT pg_notify('kith_log', last::text) FROM head
+                 SELECT pg_notify('kith_log', last || ' ' || current_setting('application_name')) FROM head
                )
                SELECT n AS "n!", presence AS "presence!", status_msg, last_active_at AS "last_active_at!",
                  currently_active AS "currently_active!", head.base + k AS "position!"

@@ -311,7 +311,7 @@ impl Txn {
                  INSERT INTO log (position, kind, room_nid, user_nid)
                  SELECT head.base + k, 2, room_nid, user_nid FROM ahead, head
                ), news AS (
-                 SELECT pg_notify('kith_log', last::text) FROM head
+                 SELECT pg_notify('kith_log', last || ' ' || current_setting('application_name')) FROM head
                )
                SELECT n AS "n!", head.base + k AS "position!" FROM ahead, head, news"#,
             &rooms,

@@ -78,8 +78,9 @@ struct Inner {
 impl Store {
     /// Connects; does not look at the schema.
     pub async fn connect(options: &StoreOptions) -> Result<Self> {
+        let process = format!("kith {:08x}", rand::random::<u32>());
         let connect = PgConnectOptions::from_str(&options.url)?
-            .application_name("kith")
+            .application_name(&process)
             // Plans of our few, simple statements do not depend on their parameters; planning each time costs more
             // than executing them. A writer that hangs between statements must not hold the log forever.
             .options([
@@ -99,7 +100,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 nids: Nids::new(),
-                tail: LogTail::new(),
+                tail: LogTail::new(process),
                 events: EventCache::new(),
                 // Until it is known that there are none.
                 has_other_replicas: AtomicBool::new(true),

@@ -1,7 +1,9 @@
 //! The log as this process has seen it: applies entries in order to the caches, then wakes those who wait.
 //!
 //! Commits of this process arrive through `LogTail::submit`, with the events themselves; commits of other replicas are
-//! announced by `NOTIFY` and read from the log. Both are applied strictly in order of position.
+//! announced by `NOTIFY` and read from the log. Both are applied strictly in order of position. An announcement names the
+//! process that committed, since our own often overtake what is handed in, which is worth waiting for: what is read from the
+//! log costs queries, and caches take it for somebody else's doing.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +24,10 @@ use hs_model::{
 };
 use parking_lot::{Mutex, RwLock};
 use sqlx::postgres::PgListener;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     Store,
@@ -32,6 +37,9 @@ use crate::{
 
 /// How often the head of the log is looked at when no news comes: the net under a lost notification.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
+/// How long to wait for what this process has committed to be handed in: a task that is dropped right after its commit never
+/// does.
+const OWN_PATIENCE: Duration = Duration::from_millis(50);
 /// How many entries of other replicas are read at once.
 const READ_LIMIT: i64 = 1000;
 
@@ -51,6 +59,8 @@ pub struct LogTail {
     appliers: RwLock<Vec<Arc<dyn LogApplier>>>,
     applied: watch::Sender<Position>,
     wake: Notify,
+    /// What this process calls itself when it announces a commit.
+    process: String,
     /// Whether anybody follows at all; commands that only write do not.
     is_followed: AtomicBool,
     is_listening: AtomicBool,
@@ -65,8 +75,9 @@ impl fmt::Debug for LogTail {
 }
 
 impl LogTail {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(process: String) -> Self {
         Self {
+            process,
             pending: Mutex::new(BTreeMap::new()),
             appliers: RwLock::new(Vec::new()),
             applied: watch::Sender::new(Position::START),
@@ -135,6 +146,7 @@ impl LogTail {
     pub async fn run(&self, store: &Store) {
         let mut listener = None;
         let mut announced = 0;
+        let mut look_at = Instant::now() + POLL_INTERVAL;
         loop {
             if listener.is_none() {
                 listener = connect_listener(store).await;
@@ -142,21 +154,28 @@ impl LogTail {
                 // Whatever was announced while nobody listened has to be looked up.
                 announced = i64::MAX;
             }
+            let before = self.applied();
             if let Err(error) = self.catch_up(store, announced).await {
                 tracing::warn!(%error, "could not read the log; trying again");
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
             announced = 0;
+            let now = Instant::now();
+            if self.lag() == 0 {
+                look_at = now + POLL_INTERVAL;
+            } else if self.applied() > before || look_at > now + OWN_PATIENCE {
+                look_at = now + OWN_PATIENCE;
+            }
             tokio::select! {
                 () = self.wake.notified() => {}
                 news = self.receive(store, &mut listener) => announced = news,
-                () = tokio::time::sleep(POLL_INTERVAL) => announced = i64::MAX,
+                () = tokio::time::sleep_until(look_at) => announced = i64::MAX,
             }
         }
     }
 
-    /// Applies all that is known: submitted entries as they are, what is missing before them from the database.
+    /// Applies all that is known: submitted entries as they are, and from the database what others have announced.
     async fn catch_up(&self, store: &Store, announced: i64) -> Result<()> {
         let mut announced = announced;
         loop {
@@ -169,16 +188,13 @@ impl LogTail {
                 }
                 match pending.first_key_value() {
                     Some((first, _)) if *first == applied + 1 => {
-                        pending.pop_first().map(|(_, entries)| Ok(entries))
+                        pending.pop_first().map(|(_, entries)| entries)
                     }
-                    Some(_) => Some(Err(())),
-                    None => None,
+                    _ => None,
                 }
             };
             match next {
-                Some(Ok(entries)) => self.apply(store, &entries).await,
-                // There is a gap, or another replica says that there is more.
-                Some(Err(())) => self.read_and_apply(store).await.map(|_| ())?,
+                Some(entries) => self.apply(store, &entries).await,
                 None if announced > applied => {
                     if self.read_and_apply(store).await? == 0 {
                         announced = 0;
@@ -220,7 +236,7 @@ impl LogTail {
         }
     }
 
-    /// The highest position announced by another replica or ourselves; `i64::MAX` when that is unknown.
+    /// The position that another replica announces, 0 for one of our own, `i64::MAX` when that is unknown.
     async fn receive(&self, store: &Store, listener: &mut Option<PgListener>) -> i64 {
         let Some(active) = listener else { return std::future::pending().await };
         // `None` or an error: the connection was lost, and with it perhaps news.
@@ -228,11 +244,10 @@ impl LogTail {
             if news.payload() == NEW_REPLICA {
                 store.set_other_replicas(true);
             }
-            let position = news.payload().parse();
-            if let Ok(position) = position {
-                self.newest.fetch_max(position, Ordering::Relaxed);
-            }
-            position.unwrap_or(i64::MAX)
+            let (position, process) = news.payload().split_once(' ').unwrap_or((news.payload(), ""));
+            let Ok(position) = position.parse() else { return i64::MAX };
+            self.newest.fetch_max(position, Ordering::Relaxed);
+            if process == self.process { 0 } else { position }
         } else {
             *listener = None;
             self.is_listening.store(false, Ordering::Release);

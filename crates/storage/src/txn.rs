@@ -201,7 +201,7 @@ impl Txn {
         let users: Vec<Option<i64>> = self.entries.iter().map(|e| e.user.map(i64::from)).collect();
         let subjects: Vec<Option<i64>> = self.entries.iter().map(|e| e.subject).collect();
         sqlx::query!(
-            "WITH news AS (SELECT pg_notify('kith_log', $6))
+            "WITH news AS (SELECT pg_notify('kith_log', $6::bigint || ' ' || current_setting('application_name')))
              INSERT INTO log (position, kind, room_nid, user_nid, subject)
              SELECT entry.* FROM UNNEST($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[])
                  AS entry (position, kind, room_nid, user_nid, subject), news",
@@ -210,7 +210,7 @@ impl Txn {
             &rooms as &[Option<i64>],
             &users as &[Option<i64>],
             &subjects as &[Option<i64>],
-            last.to_string(),
+            last.0,
         )
         .execute(self.conn())
         .await?;

@@ -186,7 +186,7 @@ impl Txn {
                  INSERT INTO log (position, kind, room_nid, user_nid)
                  SELECT head.base + k, 3, room_nid, user_nid FROM changed, head
                ), news AS (
-                 SELECT pg_notify('kith_log', last::text) FROM head
+                 SELECT pg_notify('kith_log', last || ' ' || current_setting('application_name')) FROM head
                )
                SELECT new.n AS "n!", head.base + changed.k AS position,
                  CASE WHEN changed.n IS NULL THEN COALESCE(new.expires_at, new.old_expires_at) ELSE new.expires_at END

@@ -2,16 +2,26 @@
 
 #![expect(clippy::disallowed_methods, reason = "what a test spawns ends with it")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::ready,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
+use futures_util::future::join_all;
 use hs_model::stream::Position;
 use hs_rooms::{Intent, Room, Sender, WriteRequest, new_room::NewRoomRequest};
-use hs_storage::{Store, log::LogKind};
+use hs_storage::{
+    Store,
+    log::{LogEntry, LogKind},
+    tail::LogApplier,
+};
 use hs_testkit::{TestDb, TestServer};
 use ruma::{RoomVersionId, UserId};
+use tokio_util::task::AbortOnDropHandle;
 
 const WRITERS: usize = 4;
 const WRITES: usize = 25;
@@ -119,6 +129,46 @@ async fn both_replicas_apply_what_either_writes() {
         let newest = state.newest().expect("an event");
         assert_eq!(newest.depth, 2 + 2 * WRITES as i64, "the graph is a line");
     }
+}
+
+/// Of how many entries this process knew that they are its own.
+#[derive(Debug, Default)]
+struct Origins {
+    own: AtomicUsize,
+    others: AtomicUsize,
+}
+
+impl LogApplier for Origins {
+    fn apply<'a>(&'a self, entries: &'a [LogEntry]) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let own = entries.iter().filter(|entry| entry.is_local).count();
+        self.own.fetch_add(own, Ordering::SeqCst);
+        self.others.fetch_add(entries.len() - own, Ordering::SeqCst);
+        Box::pin(ready(()))
+    }
+}
+
+async fn following(db: &TestDb) -> (Store, Arc<Origins>, AbortOnDropHandle<()>) {
+    let (store, origins) = (db.store().await, Arc::new(Origins::default()));
+    store.tail().register(origins.clone());
+    store.tail().start(&store).await.expect("the log");
+    let followed = store.clone();
+    let task = tokio::spawn(async move { followed.tail().run(&followed).await });
+    (store, origins, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_process_commits_is_handed_over_and_not_read_again() {
+    let db = TestDb::new().await;
+    let (writer, at_writer, _task) = following(&db).await;
+    let (other, at_other, _other_task) = following(&db).await;
+
+    join_all((0..WRITERS).map(|_| write_account_data(writer.clone()))).await;
+
+    let all = WRITERS * WRITES;
+    other.tail().wait_applied(Position(all as i64)).await;
+    assert_eq!(at_writer.own.load(Ordering::SeqCst), all);
+    assert_eq!(at_writer.others.load(Ordering::SeqCst), 0);
+    assert_eq!(at_other.others.load(Ordering::SeqCst), all);
 }
 
 #[tokio::test]

@@ -330,7 +330,7 @@ impl Batch<'_> {
         };
         self.work.nodes.insert(pdu.event_id().to_owned(), node);
         self.work.former_outliers.extend(outlier);
-        let was_missing = self.missing.contains(pdu.event_id().as_str());
+        let was_missing = self.forerunners.missed.contains(pdu.event_id());
         if was_missing {
             self.work.found.push(pdu.event_id().to_owned());
         }
@@ -440,6 +440,7 @@ impl Batch<'_> {
         }
         let mut redacted_by = None;
         let earlier: Vec<EventNid> = self
+            .forerunners
             .redactions
             .iter()
             .filter(|row| row.target == pdu.event_id())

@@ -1,16 +1,17 @@
 //! The statements of a batch. Whatever the batch holds, their number does not grow with it.
 
 mod further;
+mod messages;
 
 use std::{collections::HashSet, sync::Arc};
 
-use hs_model::{ids::RoomNid, notices::Notice, stream::Position};
+use hs_model::{ids::RoomNid, notices::Notice, records::EventRecord, stream::Position};
 
 use self::further::{Layout, further_positions};
 use super::{AppendUnit, Appended, NewEvent, array_literal};
 use crate::{
     Store,
-    error::Result,
+    error::{Result, StorageError},
     log::{LogEntry, LogKind},
     txn::Txn,
 };
@@ -24,6 +25,11 @@ pub(super) enum Written {
 }
 
 pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<Written> {
+    if units.iter().all(messages::is_messages_only)
+        && let Some(appended) = messages::write(store, units).await?
+    {
+        return Ok(Written::All(appended));
+    }
     let mut txn = store.begin().await?;
     txn.insert_rooms(units).await?;
     txn.insert_state_groups(units).await?;
@@ -32,7 +38,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
     txn.insert_redactions(units).await?;
     txn.delete_outliers(units).await?;
     // From here on the log is locked.
-    let head = txn.insert_events(units).await?;
+    let head = txn.insert_events(units, false).await?;
     if head.won.len() < units.len() {
         txn.rollback().await?;
         let lost = units.iter().map(|unit| unit.room).filter(|room| !head.won.contains(room)).collect();
@@ -46,31 +52,11 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
     txn.rejudge_events(units).await?;
     txn.note_completeness(units, |unit| layout.replaced_at(unit)).await?;
 
-    let mut position = head.first.0;
-    let mut sticky = Vec::new();
-    let mut appended = Vec::with_capacity(units.len());
-    for unit in units {
-        let mut events = Vec::with_capacity(unit.events.len());
-        for event in &unit.events {
-            let mut record = event.record.clone();
-            record.position = Some(Position(position));
-            position += 1;
-            sticky.extend(super::sticky(&record));
-            let record = Arc::new(record);
-            txn.note(LogEntry {
-                position: Position(position - 1),
-                kind: LogKind::Event,
-                room: Some(unit.room),
-                user: Some(record.sender_nid),
-                subject: Some(record.nid.0),
-                event: Some(record.clone()),
-                change: None,
-                is_local: true,
-            });
-            events.push(record);
-        }
-        appended.push(Appended { events, version: unit.expected_version + 1 });
-    }
+    let appended = txn.note_events(units, head.first);
+    let sticky: Vec<_> = appended
+        .iter()
+        .flat_map(|unit| unit.events.iter().filter_map(|event| super::sticky(event)))
+        .collect();
     for entry in layout.corrections(units) {
         txn.note(entry);
     }
@@ -253,8 +239,35 @@ impl Txn {
         Ok(())
     }
 
-    /// The main statement: takes the positions, moves the heads, and writes events, JSON, log and news.
-    async fn insert_events(&mut self, units: &[AppendUnit]) -> Result<Head> {
+    /// Notes the log's entries for the units' events, which have positions from `first` on.
+    fn note_events(&mut self, units: &[AppendUnit], first: Position) -> Vec<Appended> {
+        let mut positions = first.0..;
+        let mut appended = Vec::with_capacity(units.len());
+        for unit in units {
+            let mut events = Vec::with_capacity(unit.events.len());
+            for (event, position) in unit.events.iter().zip(&mut positions) {
+                let position = Position(position);
+                let record = Arc::new(EventRecord { position: Some(position), ..event.record.clone() });
+                self.note(LogEntry {
+                    position,
+                    kind: LogKind::Event,
+                    room: Some(unit.room),
+                    user: Some(record.sender_nid),
+                    subject: Some(record.nid.0),
+                    event: Some(record.clone()),
+                    change: None,
+                    is_local: true,
+                });
+                events.push(record);
+            }
+            appended.push(Appended { events, version: unit.expected_version + 1 });
+        }
+        appended
+    }
+
+    /// The main statement: takes the positions, moves the heads, and writes events, JSON, log and news. As a transaction of
+    /// its own it `fails_if_lost`, with a division by zero: only an error undoes it when a room has moved on.
+    async fn insert_events(&mut self, units: &[AppendUnit], fails_if_lost: bool) -> Result<Head> {
         let heads = HeadColumns::new(units);
         let rows = EventColumns::new(units);
         let count = rows.nids.len() as i64 + units.iter().map(further_positions).sum::<i64>();
@@ -292,7 +305,8 @@ impl Txn {
                  FROM new, head
                )
                SELECT head.base AS "base!", ARRAY(SELECT room_nid FROM won) AS "won!",
-                 pg_notify('kith_log', (head.base + $1)::text)::text AS news
+                 pg_notify('kith_log', (head.base + $1) || ' ' || current_setting('application_name'))::text AS news,
+                 1 / (CASE WHEN $28 AND (SELECT count(*) FROM won) < cardinality($2::bigint[]) THEN 0 ELSE 1 END) AS undo
                FROM head"#,
             count,
             &heads.rooms,
@@ -321,9 +335,13 @@ impl Txn {
             &rows.replaces as &[Option<i64>],
             &rows.notices,
             &rows.thread_roots as &[Option<&str>],
+            fails_if_lost,
         )
-        .fetch_one(self.conn())
-        .await?;
+        // To the end: a statement that is a transaction of its own commits after its last row.
+        .fetch_all(self.conn())
+        .await?
+        .pop()
+        .ok_or(StorageError::Inconsistent { table: "log_head", column: "position", row: "the only one".to_owned() })?;
         Ok(Head { first: Position(row.base + 1), won: row.won.into_iter().map(RoomNid).collect() })
     }
 
