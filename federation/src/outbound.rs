@@ -23,6 +23,7 @@ mod edus;
 mod feed;
 mod follower;
 mod policy_servers;
+mod repeats;
 mod response;
 mod sender;
 mod serving;

@@ -28,6 +28,7 @@ use super::{
     device_updates::DeviceUpdates,
     edus::{EduNews, ReceiptNews, TypingNews},
     feed::concerns,
+    repeats::Due,
     transaction::BuiltEdu,
 };
 
@@ -201,23 +202,46 @@ impl Follower {
         Ok(())
     }
 
-    /// Those of the typists who are typing still, to be told again: other servers forget after a while.
-    pub(super) async fn still_typing(
+    /// What of that which is to be said again holds still.
+    pub(super) async fn what_holds_still(
         &self,
-        typists: &[(RoomNid, UserNid)],
+        due: &Due,
         position: Position,
     ) -> Result<Vec<News>, StorageError> {
-        let rows = self.store.reader().await?.list_typing_of(typists).await?;
+        let mut reader = self.store.reader().await?;
+        let typing = reader.list_typing_of(&due.typists).await?;
+        let present = reader.list_presence(&due.present).await?;
+        drop(reader);
         let mut audience = Audience::new(&self.rooms);
         let mut news = Vec::new();
-        for row in rows {
+        for row in typing {
             if let Some((room_id, to)) = audience.of_room(row.room).await? {
                 let (room, user, user_id) = (row.room, row.user, row.user_id);
                 let typing = TypingNews { position, room, room_id, user, user_id, is_typing: true };
                 news.push(News { position, what: What::Edu(EduNews::Typing(Arc::new(typing))), to });
             }
         }
+        for row in present {
+            let to = audience.of_user(row.user).await?;
+            news.push(presence_news(row, position, to));
+        }
         Ok(news)
+    }
+
+    /// Who of this server is there, for a server that has not been told for a while.
+    pub(super) async fn presence_for(
+        &self,
+        server: &OwnedServerName,
+        position: Position,
+    ) -> Result<Vec<News>, StorageError> {
+        let mut reader = self.store.reader().await?;
+        let shared = reader.list_rooms_of_server(server.as_str()).await?;
+        let rooms: Vec<RoomNid> = shared.iter().map(|shared| shared.room).collect();
+        let present = reader.list_presence_in_rooms(&rooms).await?;
+        drop(reader);
+        let own = present.into_iter().filter(|row| row.user_id.server_name() == self.own_name);
+        let to: Servers = Arc::new([server.clone()]);
+        Ok(own.map(|row| presence_news(row, position, to.clone())).collect())
     }
 
     fn is_public(&self, row: &ReceiptRow) -> bool {
@@ -328,6 +352,12 @@ impl Wanted {
             && self.presence.is_empty()
             && self.heard.is_empty())
     }
+}
+
+/// That somebody is there still: with a position of its own, or it would be the same transaction as before.
+fn presence_news(row: PresenceRow, position: Position, to: Servers) -> News {
+    let row = Arc::new(PresenceRow { position, ..row });
+    News { position, what: What::Edu(EduNews::Presence(row)), to }
 }
 
 /// Where each user's presence and devices changed last.

@@ -1,15 +1,12 @@
 //! The work of the replica that sends: reading the log, giving each server its part, and writing down how far it has come.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
 
-use hs_model::{
-    ids::{RoomNid, UserNid},
-    stream::Position,
-};
+use hs_model::stream::Position;
 use hs_storage::{StorageError, destinations::DestinationRow, log::LogEntry};
 use metrics::{counter, gauge};
 use rand::seq::SliceRandom as _;
@@ -23,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     catch_up::Report,
     destination::{Destination, Flight, Need},
-    edus::EduNews,
     follower::{News, What},
+    repeats::Repeats,
     sender::{Inner, count_sent},
     transaction::SendFailure,
 };
@@ -33,10 +30,6 @@ use super::{
 const BATCH: usize = 1_000;
 /// When nothing that concerns other servers happens, progress is written down this often.
 const IDLE_PROGRESS: Duration = Duration::from_secs(30);
-/// How often it is said again that somebody is typing: others forget it after half a minute or a minute.
-const TYPING_AGAIN: Duration = Duration::from_secs(25);
-/// How many typists are remembered for that.
-const MAX_TYPISTS: usize = 10_000;
 
 /// See the module's description.
 pub(super) struct Serving {
@@ -57,7 +50,9 @@ pub(super) struct Serving {
     /// Whom each job is for, and whether it counts as a late one.
     job_of: HashMap<Id, (OwnedServerName, bool)>,
     late_count: usize,
-    typists: BTreeMap<(RoomNid, UserNid), Instant>,
+    repeats: Repeats,
+    /// Those that answer again, and do not know yet who is there.
+    recovered: Vec<OwnedServerName>,
 }
 
 /// How a job ended.
@@ -72,7 +67,10 @@ impl Serving {
         let mut reader = inner.store.reader().await?;
         let position = reader.find_sender_position().await?;
         let rows = reader.list_unsettled_destinations().await?;
+        let present = reader.list_presence_changes(Position::START, position).await?;
         drop(reader);
+        let own = present.iter().filter(|row| row.user_id.server_name() == inner.own_name);
+        let repeats = Repeats::new(own.map(|row| row.user));
         let failing = rows.iter().filter(|row| row.failures > 0);
         *inner.waiting.write() =
             failing.filter_map(|row| OwnedServerName::try_from(row.server_name.as_str()).ok()).collect();
@@ -91,7 +89,8 @@ impl Serving {
             jobs: JoinSet::new(),
             job_of: HashMap::new(),
             late_count: 0,
-            typists: BTreeMap::new(),
+            repeats,
+            recovered: Vec::new(),
             inner,
         };
         serving.line_up_due();
@@ -109,13 +108,14 @@ impl Serving {
         loop {
             let has_more = self.follow().await?;
             self.listen_to_heard();
+            self.greet_recovered().await?;
             self.dispatch();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 _ = tick.tick() => {
                     self.line_up_due();
-                    self.tell_typists_again().await?;
+                    self.repeat().await?;
                     let started_at = Instant::now();
                     if started_at >= lease_until || !self.settle(inner.options.patience).await? {
                         tracing::info!("another replica sends to other servers from now on");
@@ -196,12 +196,8 @@ impl Serving {
 
     /// Puts news into the queues of those whom it is for.
     fn hand_out(&mut self, news: &News) {
-        if let What::Edu(EduNews::Typing(typing)) = &news.what {
-            if !typing.is_typing {
-                self.typists.remove(&(typing.room, typing.user));
-            } else if self.typists.len() < MAX_TYPISTS {
-                self.typists.insert((typing.room, typing.user), Instant::now());
-            }
+        if let What::Edu(edu) = &news.what {
+            self.repeats.note(edu);
         }
         for name in news.to.iter() {
             if *name == self.inner.own_name || !(self.inner.options.is_allowed)(name) {
@@ -298,6 +294,7 @@ impl Serving {
         let Some(destination) = self.destinations.get_mut(&name) else { return Ok(()) };
         destination.is_busy = false;
         let now_ms = self.inner.clock.now_ms();
+        let was_away = destination.backoff.failures > 0;
         let failure = match outcome {
             Outcome::Sent(Ok(())) => {
                 destination.delivered(now_ms);
@@ -325,25 +322,36 @@ impl Serving {
             self.inner.waiting.write().insert(name);
         } else {
             self.inner.waiting.write().remove(&name);
+            if was_away && destination.backoff.failures == 0 {
+                self.recovered.push(name);
+            }
         }
         line_up(destination, now_ms, &mut self.live, &mut self.late);
         Ok(())
     }
 
-    async fn tell_typists_again(&mut self) -> Result<(), StorageError> {
-        let due: Vec<(RoomNid, UserNid)> = self
-            .typists
-            .iter()
-            .filter(|(_, since)| since.elapsed() >= TYPING_AGAIN)
-            .map(|(typist, _)| *typist)
-            .collect();
+    /// Tells servers that answer again who is there: what they were to be told of that while they were away is dropped.
+    async fn greet_recovered(&mut self) -> Result<(), StorageError> {
+        for name in std::mem::take(&mut self.recovered) {
+            let present = self.inner.follower.presence_for(&name, self.position).await?;
+            let Some(destination) = self.destinations.get_mut(&name) else { continue };
+            for news in present {
+                if let What::Edu(presence) = &news.what {
+                    destination.push_edu(news.position, presence);
+                }
+            }
+            line_up(destination, self.inner.clock.now_ms(), &mut self.live, &mut self.late);
+        }
+        Ok(())
+    }
+
+    /// Says again what other servers forget.
+    async fn repeat(&mut self) -> Result<(), StorageError> {
+        let due = self.repeats.take_due();
         if due.is_empty() {
             return Ok(());
         }
-        for typist in &due {
-            self.typists.remove(typist);
-        }
-        for news in self.inner.follower.still_typing(&due, self.position).await? {
+        for news in self.inner.follower.what_holds_still(&due, self.position).await? {
             self.hand_out(&news);
         }
         Ok(())

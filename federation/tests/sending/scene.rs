@@ -110,7 +110,8 @@ impl Replica {
             let e2ee = E2ee::new(store.clone(), Arc::new(clock.clone()), name);
             let options = SenderOptions {
                 tick: Duration::from_millis(10),
-                lease: Duration::from_millis(600),
+                // Long enough that a busy machine does not lose it by accident.
+                lease: Duration::from_secs(3),
                 patience: Duration::from_millis(50),
                 drain: Duration::from_millis(100),
                 ..SenderOptions::new(holder.to_owned())

@@ -1,6 +1,10 @@
 //! What passes between servers and is no event: typing, receipts, presence.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use super::ground::Shared;
+use sytest_like::fake::Reply;
 use sytest_like::{Response, Value, json, path};
 
 /// The events of one type among what has passed in the room.
@@ -168,6 +172,33 @@ async fn presence_of_others_is_shown() {
         presence_of(answer, &shared.bob).is_some_and(|content| content["presence"] == "offline")
     };
     syncer.until("Bob is gone", is_gone).await;
+}
+
+/// A server that did not answer for a while is told who is there, as soon as it answers again.
+/// spec: server-server-api/#presence
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+/// not on synapse: it tells again after 25 minutes only
+#[tokio::test]
+async fn presence_is_told_after_an_outage() {
+    let shared = Shared::start().await;
+    let is_away = Arc::new(AtomicBool::new(true));
+    let away = is_away.clone();
+    shared.fake.answer("send", move |_| away.load(SeqCst).then(|| Reply::error(503, "M_UNKNOWN")));
+    let status = json!({"presence": "online", "status_msg": "here again"});
+    shared.alice.put(&path!("/v3/presence/{}/status", shared.alice.id), status).await.expect_ok();
+    let names_her = |content: &Value| {
+        let mut told = content["push"].as_array().into_iter().flatten();
+        told.any(|one| one["user_id"] == shared.alice.id && one["status_msg"] == "here again")
+    };
+    shared.fake.wait_for_edu("m.presence", names_her).await;
+    let said = shared.alice.send_text(shared.room_id(), "are you there?").await;
+    shared.fake.forget();
+
+    is_away.store(false, SeqCst);
+    tell(&shared, "m.typing", typing(&shared, &shared.bob, true)).await;
+
+    shared.fake.wait_for_event(shared.room_id(), &said).await;
+    shared.fake.wait_for_edu("m.presence", names_her).await;
 }
 
 /// A server cannot say who of the users of others is there.
