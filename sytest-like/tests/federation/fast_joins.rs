@@ -7,6 +7,8 @@ use tokio::sync::watch;
 
 /// How many members a room has beside its creator.
 const MEMBERS: usize = 25;
+/// So many that a Kith leaves them out too.
+const CROWD: usize = 105;
 
 /// A room of the scripted server with many members, which are left out of its answers to joins.
 struct Crowd {
@@ -406,7 +408,7 @@ async fn a_neighbour_joins_a_crowded_room() {
     let (alice, bob) = (pair.near.register("alice").await, pair.far.register("bob").await);
     let fake = FakeServer::start().await;
     let room_id = alice.create_public_room().await;
-    for number in 0..MEMBERS {
+    for number in 0..CROWD {
         fake.join(pair.near.name(), &room_id, &member(&fake, number)).await;
     }
 

@@ -201,7 +201,7 @@ async fn first_version_of_the_endpoints() {
 async fn members_are_left_out_on_request() {
     let (server, fake) = with_fake().await;
     let alice = server.register("alice").await;
-    let invited: Vec<String> = (0..25).map(|number| fake.user(&format!("guest{number}"))).collect();
+    let invited: Vec<String> = (0..110).map(|number| fake.user(&format!("guest{number}"))).collect();
     let named = json!({"preset": "public_chat", "name": "Named", "invite": invited});
     let room_id = alice.create_room(named).await;
     let (template, version) = fake.make(server.name(), "join", &room_id, &fake.user("bob")).await;

@@ -26,7 +26,7 @@ use super::{AnswerError, RoomAnswers};
 
 /// Up to this many members are sent to a server that would do with less: what is left out it has to fetch all the same, and a
 /// room that comes whole at once is less work for both.
-const FEW_MEMBERS: usize = 20;
+const FEW_MEMBERS: usize = 100;
 
 /// A draft of a member event.
 #[derive(Clone, Debug)]
