@@ -82,8 +82,8 @@ impl Server {
     }
 
     /// Starts a fresh server that talks to others whose certificates `authority` has signed.
-    pub(crate) async fn start_federated(setup: &Setup, authority: &Authority) -> Result<Self> {
-        Self::start_with(Kind::Kith, setup, HashCost::Cheap, Some(authority)).await
+    pub(crate) async fn start_federated(kind: Kind, setup: &Setup, authority: &Authority) -> Result<Self> {
+        Self::start_with(kind, setup, HashCost::Cheap, Some(authority)).await
     }
 
     async fn start_with(
@@ -108,7 +108,7 @@ impl Server {
             ),
             Kind::Synapse => {
                 let cluster = Cluster::start(&dir.path)?;
-                let command = synapse::prepare(setup, &dir.path, addr, cost, &cluster)?;
+                let command = synapse::prepare(setup, &dir.path, addr, cost, &cluster, certificate.as_ref())?;
                 (command, "/_matrix/client/versions", cluster)
             }
         };

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use memchr::memmem;
 use tokio::time::sleep;
 
@@ -18,13 +18,17 @@ use crate::{
     load::Load,
     measure::{Cpu, Memory, quiesce},
     report::Row,
-    server::{Kind, Server, authority::Authority},
+    server::{Server, authority::Authority},
     session::{Session, WATCH_FILTER, percent_encode, register},
     world::World,
 };
 
-/// Users of each server in the room.
-const USERS: usize = 3;
+/// Users of the server that is joined through, in the room.
+const SENDERS: usize = 10;
+/// Users of the other one.
+const WATCHERS: usize = 3;
+/// What one sender, who waits for each answer, may reach; for more all of them send.
+const MAX_RATE_OF_ONE: f64 = 100.0;
 /// How long the server that was away may take to hear of the newest message.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// Events per page when the messages that were missed are read.
@@ -40,7 +44,6 @@ struct Pair {
 }
 
 pub(super) async fn run(world: &mut World) -> Result<()> {
-    ensure!(world.server.kind == Kind::Kith, "only Kith is measured with another server");
     let mut pair = Pair::start(world).await?;
     for rate in world.sizes.federated_rates.clone() {
         let row = pair.send(world, rate).await?;
@@ -59,10 +62,11 @@ pub(super) async fn run(world: &mut World) -> Result<()> {
 impl Pair {
     async fn start(world: &World) -> Result<Self> {
         let authority = Authority::new()?;
-        let here = Server::start_federated(&world.setup, &authority).await?;
-        let there = Server::start_federated(&world.setup, &authority).await?;
-        let mut senders = users(&here).await?;
-        let mut watchers = users(&there).await?;
+        let kind = world.server.kind;
+        let here = Server::start_federated(kind, &world.setup, &authority).await?;
+        let there = Server::start_federated(kind, &world.setup, &authority).await?;
+        let mut senders = users(&here, SENDERS).await?;
+        let mut watchers = users(&there, WATCHERS).await?;
         let room = senders[0].create_public_room("federated").await?;
         for sender in &mut senders[1..] {
             sender.join(&room).await?;
@@ -80,22 +84,23 @@ impl Pair {
             watcher.sync(&format!("timeout=0&filter={WATCH_FILTER}")).await?;
         }
         let tally = Tally::default();
+        let count = if rate > MAX_RATE_OF_ONE { SENDERS } else { 1 };
         let mut channel = Channel {
             room: self.room.clone(),
-            senders: vec![self.senders.remove(0)],
+            senders: self.senders.drain(..count).collect(),
             watchers: std::mem::take(&mut self.watchers),
             sent: RefCell::default(),
         };
         let before = self.settled_cpu().await?;
         let begun = Instant::now();
-        let paced = Pace::PerSecond(rate);
+        let paced = Pace::PerSecond(rate / count as f64);
         let delivered = deliver(world, std::slice::from_mut(&mut channel), paced, &tally).await;
         let load = tally.load(begun.elapsed());
-        self.senders.insert(0, channel.senders.remove(0));
+        self.senders.splice(..0, channel.senders);
         self.watchers = channel.watchers;
         delivered?;
         let cpu = self.settled_cpu().await?.since(before);
-        let name = format!("{rate:.0} messages per second, {USERS} watchers");
+        let name = format!("{rate:.0} messages per second, {count} senders, {WATCHERS} watchers");
         let mut row = self.row(name, load, cpu)?;
         row.add_note(&tally.note(world.sizes.window));
         let sent = tally.sent();
@@ -152,13 +157,13 @@ impl Pair {
 
     fn row(&self, name: String, load: Load, cpu: Cpu) -> Result<Row> {
         let memory = Memory::read(self.there.pids()?);
-        Ok(Row::new(Kind::Kith, "federation", name).with_load(load, cpu).with_memory(memory))
+        Ok(Row::new(self.here.kind, "federation", name).with_load(load, cpu).with_memory(memory))
     }
 }
 
-async fn users(server: &Server) -> Result<Vec<Session>> {
+async fn users(server: &Server, count: usize) -> Result<Vec<Session>> {
     let mut sessions = Vec::new();
-    for number in 0..USERS {
+    for number in 0..count {
         let mut conn = Conn::new(server.addr);
         let user = register(&mut conn, &format!("user{number}")).await?;
         sessions.push(Session { conn, user: Rc::new(user), since: String::new() });

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{HashCost, Setup, postgres::Cluster, run, write_file};
+use super::{Certificate, HashCost, Setup, postgres::Cluster, run, write_file};
 
 pub(super) fn prepare(
     setup: &Setup,
@@ -18,6 +18,7 @@ pub(super) fn prepare(
     addr: SocketAddr,
     cost: HashCost,
     cluster: &Cluster,
+    certificate: Option<&Certificate>,
 ) -> Result<Command> {
     ensure_installed(&setup.synapse_venv)?;
     let bcrypt_rounds = match cost {
@@ -26,10 +27,14 @@ pub(super) fn prepare(
     };
     let config = dir.join("homeserver.yaml");
     let socket_dir = cluster.postmaster()?.socket_dir;
+    let (name, listener, trust) = match certificate {
+        None => (addr, String::new(), String::new()),
+        Some(certificate) => (certificate.address, federation_listener(certificate), trust(certificate)),
+    };
     write_file(
         &config,
         &format!(
-            r"server_name: '{addr}'
+            r"server_name: '{name}'
 public_baseurl: 'http://{addr}/'
 pid_file: '{dir}/synapse.pid'
 listeners:
@@ -37,7 +42,7 @@ listeners:
     bind_addresses: ['{ip}']
     type: http
     resources: [{{names: [client, federation]}}]
-database:
+{listener}{trust}database:
   name: psycopg2
   args: {{user: bench, dbname: bench, host: '{socket_dir}', cp_min: 5, cp_max: 10}}
 log_config: '{dir}/log.yaml'
@@ -73,6 +78,35 @@ fn synapse(python: &Path, dir: &Path) -> Command {
     let mut command = Command::new(python);
     command.args(["-m", "synapse.app.homeserver"]).current_dir(dir);
     command
+}
+
+/// A listener for other servers.
+fn federation_listener(certificate: &Certificate) -> String {
+    format!(
+        r"  - port: {port}
+    bind_addresses: ['{ip}']
+    type: http
+    tls: true
+    resources: [{{names: [federation]}}]
+",
+        ip = certificate.address.ip(),
+        port = certificate.address.port(),
+    )
+}
+
+/// Trust in other servers, which are on this machine.
+fn trust(certificate: &Certificate) -> String {
+    format!(
+        r"tls_certificate_path: '{certificate}'
+tls_private_key_path: '{key}'
+federation_custom_ca_list: ['{authority}']
+ip_range_blacklist: []
+rc_federation: {{window_size: 1000, sleep_limit: 100000, sleep_delay: 1, reject_limit: 100000, concurrent: 100}}
+",
+        certificate = certificate.certificate.display(),
+        key = certificate.key.display(),
+        authority = certificate.authority.display(),
+    )
 }
 
 /// Every rate limit of Synapse, set so high that it never acts.
