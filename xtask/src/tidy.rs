@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use crate::workspace::Workspace;
 
 /// Each crate with its floor. A crate uses only lower ones; crates on one floor never use each other.
-const FLOORS: [(&str, u32); 14] = [
+const FLOORS: [(&str, u32); 15] = [
     ("hs-model", 1),
     ("hs-room-rules", 2),
     ("hs-storage", 2),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, u32); 14] = [
     ("hs-push", 3),
     ("hs-e2ee", 3),
     ("hs-search", 3),
+    ("media-repo", 3),
     ("hs-sync", 4),
     ("federation", 4),
     ("homeserver", 5),

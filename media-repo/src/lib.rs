@@ -1,0 +1,5 @@
+//! The media repository: files that people attach, and pictures of them.
+//!
+//! Invariants: nothing here knows rooms or other servers; what it needs of them comes through [`ports`].
+
+pub mod ports;
