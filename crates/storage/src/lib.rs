@@ -70,6 +70,7 @@ pub mod tokens;
 pub mod txn;
 pub mod typing;
 pub mod uia;
+pub mod url_previews;
 pub mod user_directory;
 pub mod walks;
 

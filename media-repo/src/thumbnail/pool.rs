@@ -1,0 +1,283 @@
+//! How much of all this happens at once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use fast_image_resize::Resizer;
+use image::{DynamicImage, metadata::Orientation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{
+    Info, Made, Poster, Prepared, Source, Spec, Thumbnail, ThumbnailError, ThumbnailOptions,
+    animation::animate,
+    decode::{Opened, Picture},
+    encode::{blurhash, encode},
+    size::{Method, Plan, Size, plan},
+    still::shrink,
+};
+use crate::content::{Kind, sniff};
+
+/// The budget of memory is kept in pieces of this size.
+const PIECE_BYTES: u64 = 1 << 20;
+/// What the blurred picture is made of: its longer side.
+const BLURHASH_SIDE: u32 = 48;
+
+/// Makes thumbnails, a few at a time, on threads where that does not disturb. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Thumbnailer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: ThumbnailOptions,
+    threads: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    memory_pieces: u32,
+    waiting: AtomicUsize,
+    poster: Option<Poster>,
+}
+
+/// What a file turned out to be.
+enum Begun {
+    Picture(Box<Opened>),
+    /// To be read by ffmpeg, with this demuxer.
+    Film(&'static str),
+}
+
+/// Counts who waits for as long as they do.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Thumbnailer {
+    /// A pool with these limits.
+    pub fn new(options: ThumbnailOptions) -> Self {
+        let memory_pieces = u32::try_from(options.memory_bytes / PIECE_BYTES).unwrap_or(u32::MAX).max(1);
+        let memory_pieces = memory_pieces.min(u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let poster = options.ffmpeg.as_ref().map(|program| Poster::new(program, options.timeout));
+        Self {
+            shared: Arc::new(Shared {
+                threads: Arc::new(Semaphore::new(options.threads.max(1))),
+                memory: Arc::new(Semaphore::new(memory_pieces as usize)),
+                memory_pieces,
+                waiting: AtomicUsize::new(0),
+                poster,
+                options,
+            }),
+        }
+    }
+
+    /// How many are worked on or wait.
+    pub fn load(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Makes one thumbnail.
+    pub async fn make(&self, source: Source, spec: Spec) -> Result<Made, ThumbnailError> {
+        let prepared = self.prepare(source, vec![spec], false).await?;
+        let made = prepared.thumbnails.into_iter().next().map(|(_, made)| made);
+        made.ok_or_else(|| ThumbnailError::Unreadable("nothing came of it".to_owned()))
+    }
+
+    /// Makes all of these, decoding the picture once, and says what it is.
+    pub async fn make_all(&self, source: Source, specs: Vec<Spec>) -> Result<Prepared, ThumbnailError> {
+        self.prepare(source, specs, true).await
+    }
+
+    /// What a picture is, by its first bytes.
+    pub async fn inspect(&self, source: Source) -> Result<Info, ThumbnailError> {
+        let _waiting = self.wait_in_line()?;
+        let permit = self.thread().await?;
+        let shared = Arc::clone(&self.shared);
+        run(permit, move || {
+            let until = Instant::now() + shared.options.timeout;
+            Opened::new(&source, &shared.options, until).map(|opened| opened.info())
+        })
+        .await
+    }
+
+    async fn prepare(
+        &self,
+        source: Source,
+        specs: Vec<Spec>,
+        with_blurhash: bool,
+    ) -> Result<Prepared, ThumbnailError> {
+        let _waiting = self.wait_in_line()?;
+        let permit = self.thread().await?;
+        let (permit, source, opened) = self.open(permit, source).await?;
+        let (permit, source, opened, is_poster) = match opened {
+            Begun::Picture(opened) => (permit, source, opened, false),
+            Begun::Film(demuxer) => {
+                let poster = self.poster_of(&source, demuxer).await?;
+                let (permit, poster, opened) = self.open(permit, poster).await?;
+                let Begun::Picture(opened) = opened else { return Err(ThumbnailError::Unsupported) };
+                (permit, poster, opened, true)
+            }
+        };
+
+        // Held together with a thread: who waits here waits for those who have both.
+        let pieces = u32::try_from(opened.memory_bytes().div_ceil(PIECE_BYTES)).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.shared.memory)
+            .acquire_many_owned(pieces.clamp(1, self.shared.memory_pieces))
+            .await
+            .map_err(|_| ThumbnailError::Busy)?;
+        let shared = Arc::clone(&self.shared);
+        run((permit, memory), move || {
+            let job = Job { source, options: &shared.options, is_poster, with_blurhash };
+            job.run(*opened, &specs)
+        })
+        .await
+    }
+
+    /// Reads the first bytes. The permit is on the way with the work, so that it is held when nobody waits any longer.
+    async fn open(
+        &self,
+        permit: OwnedSemaphorePermit,
+        source: Source,
+    ) -> Result<(OwnedSemaphorePermit, Source, Begun), ThumbnailError> {
+        let shared = Arc::clone(&self.shared);
+        run((), move || {
+            let kind = sniff(&source.head()?).ok_or(ThumbnailError::Unsupported)?;
+            let begun = match Poster::demuxer(kind) {
+                Some(demuxer) => Begun::Film(demuxer),
+                None => {
+                    let until = Instant::now() + shared.options.timeout;
+                    Begun::Picture(Box::new(Opened::new(&source, &shared.options, until)?))
+                }
+            };
+            Ok((permit, source, begun))
+        })
+        .await
+    }
+
+    async fn poster_of(&self, source: &Source, demuxer: &str) -> Result<Source, ThumbnailError> {
+        match (&self.shared.poster, source) {
+            (Some(poster), Source::File(path)) => poster.take(path, demuxer).await.map(Source::Bytes),
+            _ => Err(ThumbnailError::Unsupported),
+        }
+    }
+
+    fn wait_in_line(&self) -> Result<Waiting<'_>, ThumbnailError> {
+        let waiting = &self.shared.waiting;
+        let line = Waiting(waiting);
+        if waiting.fetch_add(1, Ordering::Relaxed) >= self.shared.options.max_waiting {
+            return Err(ThumbnailError::Busy);
+        }
+        Ok(line)
+    }
+
+    async fn thread(&self) -> Result<OwnedSemaphorePermit, ThumbnailError> {
+        Arc::clone(&self.shared.threads).acquire_owned().await.map_err(|_| ThumbnailError::Busy)
+    }
+}
+
+/// Works where it may block. What is held is held until the work ends, also when nobody waits for it any longer.
+async fn run<H: Send + 'static, T: Send + 'static>(
+    held: H,
+    work: impl FnOnce() -> Result<T, ThumbnailError> + Send + 'static,
+) -> Result<T, ThumbnailError> {
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(held);
+        result
+    });
+    done.await.unwrap_or_else(|error| {
+        // A decoder that gives up loudly has met a file that it cannot read.
+        tracing::warn!(%error, "a picture could not be worked on");
+        Err(ThumbnailError::Unreadable("the decoder gave up".to_owned()))
+    })
+}
+
+/// All that is made of one picture.
+struct Job<'a> {
+    source: Source,
+    options: &'a ThumbnailOptions,
+    /// A picture out of a film: never served as it is.
+    is_poster: bool,
+    with_blurhash: bool,
+}
+
+/// What has been found of a picture when thumbnails of it are made.
+struct Found {
+    info: Info,
+    kind: Kind,
+    orientation: Orientation,
+    until: Instant,
+}
+
+impl Job<'_> {
+    fn run(&self, opened: Opened, specs: &[Spec]) -> Result<Prepared, ThumbnailError> {
+        let until = Instant::now() + self.options.timeout;
+        let found = Found { info: opened.info(), kind: opened.kind, orientation: opened.orientation, until };
+        let mut still = Still { opened: Some(opened), picture: None, resizer: Resizer::new() };
+        let mut thumbnails = Vec::with_capacity(specs.len());
+        for spec in specs {
+            thumbnails.push((*spec, self.make(*spec, &found, &mut still)?));
+        }
+        // A picture whose thumbnails are all itself is decoded for its sake alone.
+        let blurhash = if self.with_blurhash { self.blurhash(&found, &mut still) } else { None };
+        Ok(Prepared { info: found.info, blurhash, thumbnails })
+    }
+
+    fn make(&self, spec: Spec, found: &Found, still: &mut Still) -> Result<Made, ThumbnailError> {
+        let Info { width, height, is_animated, .. } = found.info;
+        let plan = plan(spec, Size { width, height });
+        // What moves is not served to who wants a still.
+        if plan == Plan::Keep && !self.is_poster && (spec.animated || !is_animated) {
+            return Ok(Made::Original(found.info.clone()));
+        }
+        if spec.animated
+            && is_animated
+            && let Some(moving) = animate(&self.source, self.options, plan, found.until)?
+        {
+            return Ok(Made::Thumbnail(moving));
+        }
+        let small = still.shrink(found.orientation, plan)?;
+        self.encode(small, found.kind).map(Made::Thumbnail)
+    }
+
+    fn encode(&self, small: DynamicImage, kind: Kind) -> Result<Thumbnail, ThumbnailError> {
+        encode(small, if self.is_poster { Kind::Jpeg } else { kind }, self.options.jpeg_quality)
+    }
+
+    fn blurhash(&self, found: &Found, still: &mut Still) -> Option<String> {
+        let Info { width, height, .. } = found.info;
+        // The longer side decides: what is asked for is the size of the shorter one at most.
+        let side = BLURHASH_SIDE.min(width.max(height));
+        let shorter = (u64::from(side) * u64::from(width.min(height))).div_ceil(u64::from(width.max(height)));
+        let shorter = u32::try_from(shorter).unwrap_or(1).max(1);
+        let spec = Spec { width: shorter, height: shorter, method: Method::Scale, animated: false };
+        let small = still.shrink(found.orientation, plan(spec, Size { width, height })).ok()?;
+        blurhash(&small)
+    }
+}
+
+/// The picture, decoded when it is first needed.
+struct Still {
+    opened: Option<Opened>,
+    picture: Option<Picture>,
+    resizer: Resizer,
+}
+
+impl Still {
+    fn shrink(&mut self, orientation: Orientation, plan: Plan) -> Result<DynamicImage, ThumbnailError> {
+        if let Some(opened) = self.opened.take() {
+            self.picture = Some(opened.decode()?);
+        }
+        let picture = self
+            .picture
+            .as_ref()
+            .ok_or_else(|| ThumbnailError::Unreadable("it was not decoded".to_owned()))?;
+        shrink(&mut self.resizer, picture, orientation, plan)
+    }
+}
