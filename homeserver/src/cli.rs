@@ -2,6 +2,7 @@
 
 mod check;
 mod failure;
+mod media;
 mod output;
 mod password;
 mod report;
@@ -12,7 +13,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use self::{failure::Failure, report::ReportCommand, search::SearchCommand, user::UserCommand};
+use self::{
+    failure::Failure, media::MediaCommand, report::ReportCommand, search::SearchCommand, user::UserCommand,
+};
 use crate::{
     config::{self, Config, ConfigError, LogFormat, Logging, Source},
     database::{Access, Database},
@@ -62,6 +65,9 @@ enum Command {
     /// The index of messages and people.
     #[command(subcommand)]
     Search(SearchCommand),
+    /// Files that people attach, and where they lie.
+    #[command(subcommand)]
+    Media(MediaCommand),
     /// Print the version.
     Version,
 }
@@ -87,6 +93,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::User(command) => block_on(user::run(config_source(arguments.config), command))??,
         Command::Report(command) => block_on(report::run(config_source(arguments.config), command))??,
         Command::Search(command) => block_on(search::run(config_source(arguments.config), command))??,
+        Command::Media(command) => block_on(media::run(config_source(arguments.config), command))??,
         Command::Check => return block_on(check::run(config_source(arguments.config)))?,
     }
     Ok(ExitCode::SUCCESS)

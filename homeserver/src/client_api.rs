@@ -23,6 +23,7 @@ mod knock;
 mod limits;
 mod login;
 mod logout;
+pub(crate) mod media;
 mod mutual_rooms;
 mod notifications;
 mod presence;
@@ -81,7 +82,12 @@ use crate::{
 };
 
 pub(crate) use self::{
-    guests::lets_guests_in, limits::RoomLimits, room_summary::Summary, rooms::send_error, sync::FilterCache,
+    guests::lets_guests_in,
+    limits::RoomLimits,
+    media::{MediaLimits, MediaServices},
+    room_summary::Summary,
+    rooms::send_error,
+    sync::FilterCache,
     unsubscribe::PATH as UNSUBSCRIBE_PATH,
 };
 
@@ -120,6 +126,8 @@ pub(crate) struct ClientState {
     pub(crate) remote_profiles: RemoteProfiles,
     /// The directories of other servers.
     pub(crate) remote_public_rooms: RemotePublicRooms,
+    /// Files, and previews of links.
+    pub(crate) media: MediaServices,
     /// What this server tells of itself.
     pub(crate) facts: Arc<ServerFacts>,
     /// What it tells of calls.
@@ -166,6 +174,7 @@ pub(crate) fn router() -> Router<ClientState> {
         .merge(directory::routes())
         .merge(room_routes())
         .merge(call_routes())
+        .merge(media::routes())
         .merge(finding_routes())
         .merge(reports::routes())
         .merge(admin::routes())

@@ -15,6 +15,7 @@ mod http;
 mod listeners;
 mod load;
 mod logging;
+mod media;
 mod metrics;
 mod passwords;
 mod presence;
@@ -28,6 +29,7 @@ mod server;
 mod server_notices;
 mod signing;
 mod turn;
+mod url_previews;
 mod user_directory;
 mod well_known;
 
@@ -42,6 +44,7 @@ pub use self::{
     listeners::{Bind, Listener, Resource, Tls},
     load::{ConfigError, Source},
     logging::{LogFormat, Logging},
+    media::{Media, MediaStore},
     metrics::Metrics,
     passwords::Passwords,
     presence::Presence,
@@ -55,6 +58,7 @@ pub use self::{
     server_notices::ServerNotices,
     signing::{OldKey, Signing},
     turn::Turn,
+    url_previews::UrlPreviews,
     user_directory::UserDirectory,
     well_known::{SupportContact, WellKnown},
 };
@@ -85,6 +89,10 @@ pub struct Config {
     pub server_notices: ServerNotices,
     /// How much one client may ask.
     pub rate_limits: RateLimits,
+    /// Files that people attach.
+    pub media: Media,
+    /// Previews of links.
+    pub url_previews: UrlPreviews,
     /// Talking to other servers.
     pub federation: Federation,
     /// What is announced under /.well-known.
@@ -121,6 +129,8 @@ impl Default for Config {
             user_directory: UserDirectory::default(),
             server_notices: ServerNotices::default(),
             rate_limits: RateLimits::default(),
+            media: Media::default(),
+            url_previews: UrlPreviews::default(),
             federation: Federation::default(),
             well_known: WellKnown::default(),
             turn: Turn::default(),

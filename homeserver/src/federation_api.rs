@@ -12,6 +12,7 @@ mod hierarchy;
 mod invite;
 mod key;
 mod make_member;
+mod media;
 mod openid;
 mod public_rooms;
 mod query;
@@ -43,6 +44,7 @@ use hs_ephemeral::Ephemeral;
 use hs_http::{ApiError, RouteOptions, RouterExt};
 use hs_rooms::{RoomActions, Rooms};
 use hs_storage::Store;
+use media_repo::Repository;
 use ruma::{OwnedServerName, UInt};
 
 pub(crate) use self::{auth::FederationArgs, key::OwnKeys};
@@ -74,6 +76,8 @@ pub(crate) struct FederationState {
     pub(crate) verifier: RequestVerifier,
     /// The keys of this server.
     pub(crate) own_keys: OwnKeys,
+    /// Files.
+    pub(crate) repository: Repository,
     /// Takes what other servers send.
     pub(crate) transactions: Transactions,
 }
@@ -90,6 +94,8 @@ pub(crate) fn router(policy: &ServerPolicy) -> Router<FederationState> {
         .merge(people_routes())
         .merge(room_reading_routes())
         .merge(membership_routes())
+        .ruma_route(media::get)
+        .ruma_route(media::get_thumbnail)
         .route("/_matrix/federation/v1/version", get(version::get))
         .ruma_route_with(
             RouteOptions { max_body_bytes: MAX_TRANSACTION_BYTES, ..RouteOptions::OPAQUE_JSON },

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 mod federation;
+pub(crate) mod media;
 mod profiles;
 mod routes;
 mod services;

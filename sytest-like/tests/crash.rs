@@ -7,3 +7,4 @@
 mod load;
 
 mod kills;
+mod uploads;

@@ -9,6 +9,7 @@ mod e2ee;
 mod federation;
 mod federation_synapse;
 mod hostile;
+mod media;
 mod moderation;
 mod operation;
 mod push;

@@ -51,11 +51,9 @@ impl BlobStore {
         match code {
             1 => Ok(Self::Disk),
             2 => Ok(Self::Objects),
-            _ => Err(StorageError::Inconsistent {
-                table: "media_blobs",
-                column: "store",
-                row: row.to_owned(),
-            }),
+            _ => {
+                Err(StorageError::Inconsistent { table: "media_blobs", column: "store", row: row.to_owned() })
+            }
         }
     }
 }
@@ -248,6 +246,18 @@ impl Reader {
                 })
             })
             .collect()
+    }
+
+    /// Where content lies.
+    pub async fn find_blob(&mut self, hash: &MediaHash) -> Result<Option<BlobRecord>> {
+        let row = sqlx::query!("SELECT store, key, size FROM media_blobs WHERE hash = $1", &hash[..])
+            .fetch_optional(self.conn())
+            .await?;
+        row.map(|row| {
+            let store = BlobStore::from_code(row.store, &row.key)?;
+            Ok(BlobRecord { hash: *hash, store, key: row.key, size: row.size as u64 })
+        })
+        .transpose()
     }
 
     /// Those of the file names that a blob has.
@@ -502,7 +512,9 @@ impl Txn {
     /// Forgets blobs whose files are gone, with everything that refers to them. Answers with the media that are lost:
     /// servers and ids.
     pub async fn delete_lost_blobs(&mut self, hashes: &[Vec<u8>]) -> Result<Vec<(String, String)>> {
-        sqlx::query!("DELETE FROM media_thumbnails WHERE hash = ANY($1)", hashes).execute(self.conn()).await?;
+        sqlx::query!("DELETE FROM media_thumbnails WHERE hash = ANY($1)", hashes)
+            .execute(self.conn())
+            .await?;
         let lost = sqlx::query!("SELECT media_nid, origin, media_id FROM media WHERE hash = ANY($1)", hashes)
             .fetch_all(self.conn())
             .await?;

@@ -194,20 +194,57 @@ impl FederationClient {
         })
     }
 
+    /// As [`exchange`](Self::exchange), for an answer whose body is read as it comes. Redirects are handed out; the time is
+    /// for the beginning of the answer.
+    pub fn open(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<Response<Incoming>, RequestError>> + Send + use<> {
+        /// Errors have a few words.
+        const MAX_ERROR_BYTES: usize = 64 * 1024;
+        let (client, destination) = (self.clone(), destination.to_owned());
+        Box::pin(async move {
+            let opened = async {
+                let response = client.begin(&destination, request).await?;
+                if response.status().is_success() || response.status().is_redirection() {
+                    return Ok(response);
+                }
+                match read(response, MAX_ERROR_BYTES).await {
+                    Ok(_) => Err(RequestError::Malformed("an error that is none".to_owned())),
+                    Err(error) => Err(error),
+                }
+            };
+            let answer = tokio::time::timeout(timeout, opened).await.unwrap_or(Err(RequestError::Timeout));
+            let outcome = answer.as_ref().map_or_else(RequestError::outcome, |_| "ok");
+            counter!("kith_federation_requests_sent_total", "outcome" => outcome).increment(1);
+            answer
+        })
+    }
+
     async fn exchange_unbounded(
         &self,
         destination: &ServerName,
         request: Request<Bytes>,
         max_bytes: usize,
     ) -> Result<Response<Bytes>, RequestError> {
+        read(self.begin(destination, request).await?, max_bytes).await
+    }
+
+    /// Makes a request; the answer's body is still to come.
+    async fn begin(
+        &self,
+        destination: &ServerName,
+        request: Request<Bytes>,
+    ) -> Result<Response<Incoming>, RequestError> {
         let inner = &self.inner;
         if *destination == *inner.server_name || !inner.policy.allows(destination) {
             return Err(RequestError::Denied);
         }
         let authority = inner.discovery.authority(destination).await;
         let request = inner.finish(destination, &authority, request)?;
-        let response = inner.http.request(request).await.map_err(|error| connection_error(&error))?;
-        read(response, max_bytes).await
+        inner.http.request(request).await.map_err(|error| connection_error(&error))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(super) mod event_reports;
 pub(super) mod measures;
+mod media;
 pub(super) mod server_notices;
 pub(super) mod whois;
 
@@ -17,6 +18,7 @@ use super::ClientState;
 pub(super) fn routes() -> Router<ClientState> {
     let options = RouteOptions::default();
     Router::new()
+        .merge(media::routes())
         .ruma_route(whois::get)
         .route_like::<is_user_locked::v1::Request, _, _>(options, measures::get_lock)
         .route_like::<lock_user::v1::Request, _, _>(options, measures::put_lock)

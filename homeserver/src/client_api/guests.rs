@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 /// The endpoints that are open to guests, without the version, and with `{}` for each parameter. Those of delayed events
 /// are, so that guests can take part in calls.
-const OPEN: [(Method, &str); 45] = [
+const OPEN: [(Method, &str); 48] = [
     (Method::GET, "rooms/{}/state"),
     (Method::GET, "rooms/{}/state/{}"),
     (Method::GET, "rooms/{}/state/{}/"),
@@ -58,6 +58,10 @@ const OPEN: [(Method, &str); 45] = [
     (Method::POST, "org.matrix.msc4140/delayed_events/{}/{}"),
     (Method::GET, "rtc/transports"),
     (Method::GET, "voip/turnServer"),
+    // The same without a token was open to everybody; what guests may read has pictures.
+    (Method::GET, "media/download/{}/{}"),
+    (Method::GET, "media/download/{}/{}/{}"),
+    (Method::GET, "media/thumbnail/{}/{}"),
 ];
 
 /// Lets guests through where they may go.

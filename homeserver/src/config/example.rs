@@ -1,8 +1,9 @@
 //! `config.example.toml`, made from the documentation of the options.
 
 use super::{
-    Database, DelayedEvents, Email, Federation, Http, Listener, Logging, Metrics, Passwords, Presence, Push,
-    RateLimits, Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UserDirectory, WellKnown,
+    Database, DelayedEvents, Email, Federation, Http, Listener, Logging, Media, Metrics, Passwords, Presence,
+    Push, RateLimits, Registration, Rooms, Rtc, Server, ServerNotices, Signing, Turn, UrlPreviews,
+    UserDirectory, WellKnown,
     section::{OptionDoc, Section},
 };
 
@@ -30,6 +31,8 @@ pub fn example() -> String {
     write_section::<UserDirectory>(&mut text, "[user_directory]");
     write_section::<ServerNotices>(&mut text, "[server_notices]");
     write_section::<RateLimits>(&mut text, "[rate_limits]");
+    write_section::<Media>(&mut text, "[media]");
+    write_section::<UrlPreviews>(&mut text, "[url_previews]");
     write_section::<Federation>(&mut text, "[federation]");
     write_section::<WellKnown>(&mut text, "[well_known]");
     write_section::<Turn>(&mut text, "[turn]");

@@ -146,6 +146,8 @@ impl Config {
         self.rooms.validate().map_err(within("rooms"))?;
         self.turn.validate().map_err(within("turn"))?;
         self.rtc.validate().map_err(within("rtc"))?;
+        self.media.validate().map_err(within("media"))?;
+        self.url_previews.validate().map_err(within("url_previews"))?;
         self.federation.validate().map_err(within("federation"))?;
         self.well_known.validate().map_err(within("well_known"))?;
         self.delayed_events.validate().map_err(within("delayed_events"))?;

@@ -23,6 +23,10 @@ section! {
         pub joins: RateLimit = RateLimit::new(1.0, 30),
         /// Invites sent, per user.
         pub invites: RateLimit = RateLimit::new(1.0, 50),
+        /// Files uploaded, and ids made for them, per user.
+        pub uploads: RateLimit = RateLimit::new(2.0, 60),
+        /// Files fetched from other servers, and previews of links, per user.
+        pub fetches: RateLimit = RateLimit::new(5.0, 200),
         /// Other requests that change something, per user.
         pub writes: RateLimit = RateLimit::new(20.0, 200),
     }
@@ -63,6 +67,8 @@ impl RateLimits {
             ("messages", self.messages),
             ("joins", self.joins),
             ("invites", self.invites),
+            ("uploads", self.uploads),
+            ("fetches", self.fetches),
             ("writes", self.writes),
         ] {
             if limit.burst > 0 && !(limit.per_second > 0.0 && limit.per_second.is_finite()) {

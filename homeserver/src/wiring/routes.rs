@@ -68,6 +68,7 @@ impl Apis {
             ),
             remote_profiles: services.federation.profiles.clone(),
             remote_public_rooms: services.federation.public_rooms.clone(),
+            media: services.media.clone(),
             facts: Arc::new(facts),
             calls: Arc::new(calls),
         };
@@ -121,6 +122,7 @@ fn federation(foundation: &Foundation, services: &Services) -> Router {
         keyring: federation.keyring.clone(),
         verifier: federation.verifier.clone(),
         transactions: federation.transactions.clone(),
+        repository: services.media.repository.clone(),
         own_keys: OwnKeys::new(
             server_name.clone(),
             foundation.signing_key.clone(),

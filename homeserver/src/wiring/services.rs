@@ -19,10 +19,13 @@ use rand::{RngExt as _, distr::Alphanumeric};
 use super::{
     Foundation, accounts,
     federation::{self, FederationServices},
+    media,
     profiles::AccountProfiles,
 };
 use crate::{
-    client_api::RoomLimits, delayed_events::DelayedEvents, errands, guests, jobs, push_delivery, replicas,
+    client_api::{MediaServices, RoomLimits},
+    delayed_events::DelayedEvents,
+    errands, guests, jobs, push_delivery, replicas,
 };
 
 /// What the APIs call.
@@ -39,6 +42,7 @@ pub(super) struct Services {
     pub(super) sync: Arc<Sync>,
     pub(super) search: Search,
     pub(super) federation: FederationServices,
+    pub(super) media: MediaServices,
 }
 
 impl Services {
@@ -81,6 +85,7 @@ impl Services {
         errands::start(&foundation.tasks, store, &actions);
         guests::start(&foundation.tasks, store, &actions);
         let search = search(foundation, &replica);
+        let media = media::start(foundation, &federation, tls.clone())?;
         super::follow_log(foundation);
         replicas::start(&foundation.tasks, store, replica).await.context("cannot look for other replicas")?;
 
@@ -106,6 +111,7 @@ impl Services {
             sync: Arc::new(sync),
             search,
             federation,
+            media,
         };
         services.report_figures(foundation);
         Ok(services)
