@@ -23,6 +23,7 @@ mod scenarios;
 mod server;
 mod session;
 mod sizes;
+mod transfer;
 mod world;
 
 use report::Row;

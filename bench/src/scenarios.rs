@@ -10,6 +10,7 @@ mod federation;
 mod growth;
 mod history;
 mod keys;
+mod media;
 mod memory;
 mod mixed;
 mod push;
@@ -53,6 +54,8 @@ pub(crate) enum Scenario {
     Push,
     /// Database growth per state change in the biggest room.
     Growth,
+    /// Files uploaded and downloaded, thumbnails made.
+    Media,
     /// A mixture of what clients do.
     Mixed,
     /// Messages from one server to another, and catching up after an outage; with two servers of their own.
@@ -66,11 +69,12 @@ pub(crate) struct Group {
     pub(crate) scenarios: &'static [Scenario],
 }
 
-/// Hash cost and memory are measured on servers of their own. Joins come before what needs the big room.
-pub(crate) const GROUPS: [Group; 4] = [
+/// Hash cost, memory and media are measured on servers of their own. Joins come before what needs the big room.
+pub(crate) const GROUPS: [Group; 5] = [
     Group { cost: HashCost::Shipped, scenarios: &[Scenario::Register] },
     Group { cost: HashCost::Cheap, scenarios: &[Scenario::Memory] },
     Group { cost: HashCost::Cheap, scenarios: &[Scenario::Federation] },
+    Group { cost: HashCost::Cheap, scenarios: &[Scenario::Media] },
     Group {
         cost: HashCost::Cheap,
         scenarios: &[
@@ -110,6 +114,7 @@ impl Scenario {
             Self::SendSizes => send::sizes(world).await,
             Self::Push => push::run(world).await,
             Self::Growth => growth::run(world).await,
+            Self::Media => media::run(world).await,
             Self::Mixed => mixed::run(world).await,
             Self::Federation => federation::run(world).await,
         }

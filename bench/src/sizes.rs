@@ -49,6 +49,11 @@ pub(crate) struct Sizes {
     pub(crate) federated_joins: Vec<usize>,
     /// How many messages a server misses that was away.
     pub(crate) missed: usize,
+    /// How many small files are uploaded, and how many pictures of each kind.
+    pub(crate) files: usize,
+    pub(crate) pictures: usize,
+    pub(crate) huge_file_mb: u64,
+    pub(crate) downloads_at_once: usize,
 }
 
 impl Sizes {
@@ -87,6 +92,10 @@ impl Sizes {
                 federated_rates: vec![20.0, 100.0, 500.0],
                 federated_joins: vec![30, 100, 1000, 10_000],
                 missed: 10_000,
+                files: 2000,
+                pictures: 100,
+                huge_file_mb: 1024,
+                downloads_at_once: 500,
             },
             Kind::Synapse => Self {
                 window: Duration::from_secs(20),
@@ -148,6 +157,10 @@ impl Sizes {
             federated_rates: vec![20.0],
             federated_joins: vec![30, 100],
             missed: 200,
+            files: 40,
+            pictures: 4,
+            huge_file_mb: 64,
+            downloads_at_once: 50,
         }
     }
 }

@@ -34,6 +34,7 @@ mod smtp;
 mod synapse;
 mod sync;
 mod user;
+mod website;
 
 pub mod cases;
 pub mod fake;
@@ -55,6 +56,7 @@ pub use server::{Registration, Server, ServerOptions, against_synapse};
 pub use smtp::{Mail, MailServer};
 pub use sync::{SyncRequest, Syncer, timeline, timeline_ids};
 pub use user::{User, unique};
+pub use website::{Heard, Page, Website};
 
 /// Percent-encodes one segment of a path or one value of a query.
 pub fn encode(segment: &str) -> String {

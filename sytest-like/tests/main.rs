@@ -17,3 +17,5 @@ mod replicas;
 mod rooms;
 mod sliding_sync;
 mod sync;
+mod thumbnails;
+mod url_previews;

@@ -37,6 +37,8 @@ resources = ["client", "federation", "health"]
 mode = "open"
 [rooms]
 default_version = "12"
+[media]
+max_upload_bytes = 2147483648
 [rate_limits]
 enabled = false
 [logging]

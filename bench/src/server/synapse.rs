@@ -47,6 +47,7 @@ listeners:
   args: {{user: bench, dbname: bench, host: '{socket_dir}', cp_min: 5, cp_max: 10}}
 log_config: '{dir}/log.yaml'
 media_store_path: '{dir}/media'
+max_upload_size: 2G
 signing_key_path: '{dir}/signing.key'
 macaroon_secret_key: bench
 report_stats: false

@@ -1,6 +1,6 @@
 //! Files that are made to do harm, or merely broken.
 
-use std::time::Instant;
+use std::{sync::LazyLock, time::Instant};
 
 use super::{
     super::{animation::animate, decode::Opened},
@@ -13,7 +13,7 @@ fn frames() -> Vec<DynamicImage> {
     [RED, GREEN, BLUE].map(|colour| plain(120, 90, colour)).into()
 }
 
-fn corpus() -> Vec<(&'static str, Vec<u8>)> {
+static CORPUS: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
     vec![
         ("JPEG", jpeg(&photo(200, 150))),
         ("JPEG with metadata", with_exif(&jpeg(&photo(200, 150)), 6)),
@@ -23,7 +23,7 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ("APNG", apng(&frames())),
         ("animated WebP", animated_webp(&frames())),
     ]
-}
+});
 
 /// A chunk of PNG.
 fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
@@ -133,7 +133,8 @@ async fn what_is_no_picture_has_no_thumbnail() {
 
 #[tokio::test]
 async fn what_is_behind_a_picture_does_not_matter() {
-    for (name, mut file) in corpus() {
+    for (name, file) in CORPUS.iter() {
+        let mut file = file.clone();
         file.extend_from_slice(b"<html><script>alert(1)</script></html>PK\x03\x04");
         let made = make(file, SMALL).await.unwrap();
         let Made::Thumbnail(made) = made else { panic!("{name}") };
@@ -144,8 +145,8 @@ async fn what_is_behind_a_picture_does_not_matter() {
 #[tokio::test]
 async fn files_that_break_off_are_no_trouble() {
     let thumbnailer = Thumbnailer::new(ThumbnailOptions::default());
-    for (_, file) in corpus() {
-        let file = Bytes::from(file);
+    for (_, file) in CORPUS.iter() {
+        let file = Bytes::from(file.clone());
         for part in 1..20 {
             let cut = file.slice(..file.len() * part / 20);
             for animated in [false, true] {
@@ -165,7 +166,7 @@ proptest! {
         which in 0_usize..7,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
     ) {
-        let (_, mut file) = corpus().swap_remove(which);
+        let mut file = CORPUS[which].1.clone();
         for (at, byte) in changes {
             let at = at.index(file.len());
             file[at] = byte;
