@@ -1,6 +1,7 @@
 //! A website: an HTTP server whose pages a case writes, and that remembers who asked for what.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -74,10 +75,10 @@ impl Page {
     fn head(&self) -> String {
         let mut head = format!("HTTP/1.1 {} Answer\r\nconnection: close\r\n", self.status);
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").expect("a string takes everything");
         }
         if self.ending == Ending::Proper {
-            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+            write!(head, "content-length: {}\r\n", self.body.len()).expect("a string takes everything");
         }
         head + "\r\n"
     }

@@ -166,14 +166,13 @@ impl Iterator for Parameters<'_> {
                 continue;
             }
             self.rest = self.rest[end + 1..].trim_start_matches([' ', '\t']);
-            let value = match self.rest.strip_prefix('"') {
-                Some(quoted) => self.quoted(quoted.len()),
-                None => {
-                    let end = self.rest.find(';').unwrap_or(self.rest.len());
-                    let value = self.rest[..end].trim().to_owned();
-                    self.rest = &self.rest[end..];
-                    value
-                }
+            let value = if let Some(quoted) = self.rest.strip_prefix('"') {
+                self.quoted(quoted.len())
+            } else {
+                let end = self.rest.find(';').unwrap_or(self.rest.len());
+                let value = self.rest[..end].trim().to_owned();
+                self.rest = &self.rest[end..];
+                value
             };
             return Some((key, value));
         }

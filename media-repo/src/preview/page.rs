@@ -143,10 +143,10 @@ impl State {
             "img" if self.skipped.is_empty() => self.image(tag),
             // Drawings have titles as well.
             "title" if self.page.title.is_none() && self.skipped.is_empty() => {
-                self.collect(Collecting::Title)
+                self.collect(Collecting::Title);
             }
             "h1" | "h2" if self.page.heading.is_none() && self.skipped.is_empty() => {
-                self.collect(Collecting::Heading)
+                self.collect(Collecting::Heading);
             }
             _ => {}
         }

@@ -28,7 +28,7 @@ pub(super) fn animate(
     until: Instant,
 ) -> Result<Option<Thumbnail>, ThumbnailError> {
     let opened = Opened::new(source, options, until)?;
-    let pixels_of_a_frame = opened.stored.pixels();
+    let stored = opened.stored;
     let orientation = opened.orientation;
     let size = match plan {
         Plan::Keep => opened.upright(),
@@ -43,7 +43,7 @@ pub(super) fn animate(
         let Ok(frame) = frame else { break };
         seen += 1;
         let is_too_long =
-            seen > options.max_frames || pixels_of_a_frame * u64::from(seen) > options.max_animation_pixels;
+            seen > options.max_frames || stored.pixels() * u64::from(seen) > options.max_animation_pixels;
         if is_too_long || writer.animation.len() > MAX_BYTES || Instant::now() >= until {
             return Ok(None);
         }
@@ -52,7 +52,8 @@ pub(super) fn animate(
             0..=FAST_MS => DEFAULT_MS,
             duration_ms => duration_ms,
         };
-        let picture = Picture { pixels: DynamicImage::ImageRgba8(frame.into_buffer()), icc_profile: None };
+        let picture =
+            Picture { pixels: DynamicImage::ImageRgba8(frame.into_buffer()), stored, icc_profile: None };
         let small = shrink(&mut resizer, &picture, orientation, plan)?;
         writer.push(small.into_rgba8(), duration_ms)?;
     }

@@ -23,15 +23,18 @@ pub(super) struct Opened {
 }
 
 enum Decoder {
-    Jpeg(JpegDecoder<Input>),
-    Png(PngDecoder<Input>),
-    Gif(GifDecoder<Input>),
-    Webp(WebPDecoder<Input>),
+    Jpeg(Box<JpegDecoder<Input>>),
+    Png(Box<PngDecoder<Input>>),
+    Gif(Box<GifDecoder<Input>>),
+    Webp(Box<WebPDecoder<Input>>),
 }
 
 /// A picture in memory, as its pixels are stored.
 pub(super) struct Picture {
+    /// All of them, or fewer where less will do.
     pub(super) pixels: DynamicImage,
+    /// How many there were.
+    pub(super) stored: Size,
     pub(super) icc_profile: Option<Vec<u8>>,
 }
 
@@ -63,10 +66,10 @@ impl Opened {
 
     fn read_header(kind: Kind, input: Input, limits: Limits) -> ImageResult<Self> {
         let decoder = match kind {
-            Kind::Jpeg => Decoder::Jpeg(JpegDecoder::new(input)?),
-            Kind::Png => Decoder::Png(PngDecoder::with_limits(input, limits.clone())?),
-            Kind::Gif => Decoder::Gif(GifDecoder::new(input)?),
-            Kind::Webp => Decoder::Webp(WebPDecoder::new(input)?),
+            Kind::Jpeg => Decoder::Jpeg(Box::new(JpegDecoder::new(input)?)),
+            Kind::Png => Decoder::Png(Box::new(PngDecoder::with_limits(input, limits.clone())?)),
+            Kind::Gif => Decoder::Gif(Box::new(GifDecoder::new(input)?)),
+            Kind::Webp => Decoder::Webp(Box::new(WebPDecoder::new(input)?)),
             _ => {
                 let format = image::error::ImageFormatHint::Unknown;
                 return Err(ImageError::Unsupported(format.into()));
@@ -137,7 +140,7 @@ impl Opened {
 
     /// All of its pixels; the first frame of an animation.
     pub(super) fn decode(self) -> Result<Picture, ThumbnailError> {
-        let icc_profile = self.icc_profile;
+        let (icc_profile, stored) = (self.icc_profile, self.stored);
         let pixels = match self.decoder {
             Decoder::Jpeg(decoder) => DynamicImage::from_decoder(decoder),
             Decoder::Png(decoder) => DynamicImage::from_decoder(decoder),
@@ -146,7 +149,7 @@ impl Opened {
             Decoder::Webp(decoder) => DynamicImage::from_decoder(decoder),
         };
         let pixels = pixels.map_err(from_library)?;
-        Ok(Picture { pixels: in_bytes(pixels), icc_profile })
+        Ok(Picture { pixels: in_bytes(pixels), stored, icc_profile })
     }
 
     /// Its frames, each whole, in the order in which they are shown.

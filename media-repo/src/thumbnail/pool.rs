@@ -18,7 +18,7 @@ use super::{
     decode::{Opened, Picture},
     encode::{blurhash, encode},
     size::{Method, Plan, Size, plan},
-    still::shrink,
+    still::{reduce, shrink},
 };
 use crate::content::{Kind, sniff};
 
@@ -148,12 +148,11 @@ impl Thumbnailer {
         let shared = Arc::clone(&self.shared);
         run((), move || {
             let kind = sniff(&source.head()?).ok_or(ThumbnailError::Unsupported)?;
-            let begun = match Poster::demuxer(kind) {
-                Some(demuxer) => Begun::Film(demuxer),
-                None => {
-                    let until = Instant::now() + shared.options.timeout;
-                    Begun::Picture(Box::new(Opened::new(&source, &shared.options, until)?))
-                }
+            let begun = if let Some(demuxer) = Poster::demuxer(kind) {
+                Begun::Film(demuxer)
+            } else {
+                let until = Instant::now() + shared.options.timeout;
+                Begun::Picture(Box::new(Opened::new(&source, &shared.options, until)?))
             };
             Ok((permit, source, begun))
         })
@@ -219,14 +218,28 @@ impl Job<'_> {
     fn run(&self, opened: Opened, specs: &[Spec]) -> Result<Prepared, ThumbnailError> {
         let until = Instant::now() + self.options.timeout;
         let found = Found { info: opened.info(), kind: opened.kind, orientation: opened.orientation, until };
-        let mut still = Still { opened: Some(opened), picture: None, resizer: Resizer::new() };
+        let finest = self.finest(specs, &found.info);
+        let mut still = Still { opened: Some(opened), picture: None, resizer: Resizer::new(), finest };
         let mut thumbnails = Vec::with_capacity(specs.len());
         for spec in specs {
             thumbnails.push((*spec, self.make(*spec, &found, &mut still)?));
         }
         // A picture whose thumbnails are all itself is decoded for its sake alone.
-        let blurhash = if self.with_blurhash { self.blurhash(&found, &mut still) } else { None };
+        let blurhash = if self.with_blurhash { blurred(&found, &mut still) } else { None };
         Ok(Prepared { info: found.info, blurhash, thumbnails })
+    }
+
+    /// The greatest factor by which the picture is shrunk; 1 where there is but one, which is as well made of the whole.
+    fn finest(&self, specs: &[Spec], info: &Info) -> f64 {
+        let size = Size { width: info.width, height: info.height };
+        if specs.len() < 2 {
+            return 1.0;
+        }
+        // What is not made small is served as it is; but if it moves, all of its pixels may be needed.
+        let factors = specs.iter().map(|spec| plan(*spec, size).factor());
+        let finest =
+            factors.filter(|factor| *factor < 1.0 || info.is_animated || self.is_poster).fold(0.0, f64::max);
+        if finest > 0.0 { finest } else { 1.0 }
     }
 
     fn make(&self, spec: Spec, found: &Found, still: &mut Still) -> Result<Made, ThumbnailError> {
@@ -249,17 +262,17 @@ impl Job<'_> {
     fn encode(&self, small: DynamicImage, kind: Kind) -> Result<Thumbnail, ThumbnailError> {
         encode(small, if self.is_poster { Kind::Jpeg } else { kind }, self.options.jpeg_quality)
     }
+}
 
-    fn blurhash(&self, found: &Found, still: &mut Still) -> Option<String> {
-        let Info { width, height, .. } = found.info;
-        // The longer side decides: what is asked for is the size of the shorter one at most.
-        let side = BLURHASH_SIDE.min(width.max(height));
-        let shorter = (u64::from(side) * u64::from(width.min(height))).div_ceil(u64::from(width.max(height)));
-        let shorter = u32::try_from(shorter).unwrap_or(1).max(1);
-        let spec = Spec { width: shorter, height: shorter, method: Method::Scale, animated: false };
-        let small = still.shrink(found.orientation, plan(spec, Size { width, height })).ok()?;
-        blurhash(&small)
-    }
+fn blurred(found: &Found, still: &mut Still) -> Option<String> {
+    let Info { width, height, .. } = found.info;
+    // The longer side decides: what is asked for is the size of the shorter one at most.
+    let side = BLURHASH_SIDE.min(width.max(height));
+    let shorter = (u64::from(side) * u64::from(width.min(height))).div_ceil(u64::from(width.max(height)));
+    let shorter = u32::try_from(shorter).unwrap_or(1).max(1);
+    let spec = Spec { width: shorter, height: shorter, method: Method::Scale, animated: false };
+    let small = still.shrink(found.orientation, plan(spec, Size { width, height })).ok()?;
+    blurhash(&small)
 }
 
 /// The picture, decoded when it is first needed.
@@ -267,12 +280,16 @@ struct Still {
     opened: Option<Opened>,
     picture: Option<Picture>,
     resizer: Resizer,
+    /// The greatest factor by which it will be shrunk.
+    finest: f64,
 }
 
 impl Still {
     fn shrink(&mut self, orientation: Orientation, plan: Plan) -> Result<DynamicImage, ThumbnailError> {
         if let Some(opened) = self.opened.take() {
-            self.picture = Some(opened.decode()?);
+            let mut picture = opened.decode()?;
+            reduce(&mut self.resizer, &mut picture, self.finest)?;
+            self.picture = Some(picture);
         }
         let picture = self
             .picture

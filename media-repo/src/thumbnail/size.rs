@@ -166,6 +166,16 @@ fn scaled(length: f64, factor: f64) -> u32 {
 }
 
 impl Plan {
+    /// By how much it makes smaller.
+    pub(super) fn factor(self) -> f64 {
+        match self {
+            Self::Keep => 1.0,
+            Self::Shrink { to, of_width, of_height } => {
+                (f64::from(to.width) / of_width).max(f64::from(to.height) / of_height)
+            }
+        }
+    }
+
     /// The same for a picture that lies on its side.
     pub(super) fn turned(self) -> Self {
         match self {

@@ -23,7 +23,10 @@ pub(super) fn shrink(
     let mut small = match plan {
         Plan::Keep => picture.pixels.clone(),
         Plan::Shrink { to, of_width, of_height } => {
-            resize(resizer, &picture.pixels, to, (of_width, of_height))?
+            let (pixels, stored) = (&picture.pixels, picture.stored);
+            let of_width = of_width * f64::from(pixels.width()) / f64::from(stored.width);
+            let of_height = of_height * f64::from(pixels.height()) / f64::from(stored.height);
+            resize(resizer, pixels, to, (of_width, of_height))?
         }
     };
     if let Some(profile) = &picture.icc_profile {
@@ -31,6 +34,23 @@ pub(super) fn shrink(
     }
     small.apply_orientation(orientation);
     Ok(small)
+}
+
+/// Leaves a picture so many pixels that all which is made of it has at least twice as few, if that spares half of them: then
+/// the many are walked over once, and not for each size. `finest` is the greatest of the factors by which it will be shrunk.
+pub(super) fn reduce(
+    resizer: &mut Resizer,
+    picture: &mut Picture,
+    finest: f64,
+) -> Result<(), ThumbnailError> {
+    let factor = finest * 2.0;
+    if factor > 0.5 {
+        return Ok(());
+    }
+    let (width, height) = (f64::from(picture.pixels.width()), f64::from(picture.pixels.height()));
+    let to = Size { width: (width * factor).ceil() as u32, height: (height * factor).ceil() as u32 };
+    picture.pixels = resize(resizer, &picture.pixels, to, (width, height))?;
+    Ok(())
 }
 
 /// Brings the middle of a picture to a size.
