@@ -71,11 +71,10 @@ fn a_page_cannot_say_what_is_ours_to_say() {
 
 #[test]
 fn what_a_page_says_is_bounded() {
-    let mut page = String::new();
-    for number in 0..1000 {
-        page.push_str(&format!("<meta property='og:x{number}' content='{}'>", "long ".repeat(1000)));
-    }
-    page.push_str(&format!("<title>{}</title>{}", "長".repeat(10_000), "<div>".repeat(100_000)));
+    let tags =
+        (0..1000).map(|number| format!("<meta property='og:x{number}' content='{}'>", "long ".repeat(1000)));
+    let title = format!("<title>{}</title>", "長".repeat(10_000));
+    let page = tags.chain([title, "<div>".repeat(100_000)]).collect::<String>();
     let preview = preview_of(&page);
     assert!(preview.len() <= 55, "{}", preview.len());
     assert!(Value::Object(preview).to_string().len() < 100_000);

@@ -88,9 +88,9 @@ async fn what_is_no_picture_has_no_thumbnail() {
 }
 
 /// A chunk of PNG.
-fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     let mut chunk = (data.len() as u32).to_be_bytes().to_vec();
-    chunk.extend_from_slice(name);
+    chunk.extend_from_slice(&name);
     chunk.extend_from_slice(data);
     let mut crc = u32::MAX;
     for byte in &chunk[4..] {
@@ -113,9 +113,9 @@ async fn bombs_are_too_large() {
     let mut header = 60_000_u32.to_be_bytes().repeat(2);
     header.extend_from_slice(&[8, 6, 0, 0, 0]);
     let mut png = b"\x89PNG\r\n\x1A\n".to_vec();
-    png.extend(chunk(b"IHDR", &header));
-    png.extend(chunk(b"IDAT", &[0x78, 0x9C, 0x03, 0, 0, 0, 0, 1]));
-    png.extend(chunk(b"IEND", b""));
+    png.extend(chunk(*b"IHDR", &header));
+    png.extend(chunk(*b"IDAT", &[0x78, 0x9C, 0x03, 0, 0, 0, 0, 1]));
+    png.extend(chunk(*b"IEND", b""));
     let mut gif = animation(10, 10, &[RED]);
     gif[6..10].copy_from_slice(&[0xFF; 4]);
     let mut jpeg = written(&photo(16, 16), ImageFormat::Jpeg);

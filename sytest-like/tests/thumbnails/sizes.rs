@@ -22,13 +22,12 @@ async fn recommended_sizes_are_served() {
         let answer = media.thumbnail(&alice, (width, height, method)).await.expect_status(200);
         let (real_width, real_height) = size(&answer);
         assert!(real_width <= 1500 && real_height <= 1000, "never bigger than the picture");
-        match method {
-            "crop" => assert_eq!((real_width, real_height), (width, height)),
-            _ => {
-                assert!(real_width >= width || real_height >= height, "{real_width}x{real_height}");
-                let ratio = f64::from(real_width) / f64::from(real_height);
-                assert!((ratio - 1.5).abs() < 0.02, "{real_width}x{real_height}");
-            }
+        if method == "crop" {
+            assert_eq!((real_width, real_height), (width, height));
+        } else {
+            assert!(real_width >= width || real_height >= height, "{real_width}x{real_height}");
+            let ratio = f64::from(real_width) / f64::from(real_height);
+            assert!((ratio - 1.5).abs() < 0.02, "{real_width}x{real_height}");
         }
     }
 }

@@ -26,9 +26,9 @@ static CORPUS: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
 });
 
 /// A chunk of PNG.
-fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+fn chunk(name: [u8; 4], data: &[u8]) -> Vec<u8> {
     let mut chunk = (data.len() as u32).to_be_bytes().to_vec();
-    chunk.extend_from_slice(name);
+    chunk.extend_from_slice(&name);
     chunk.extend_from_slice(data);
     let mut crc = u32::MAX;
     for byte in &chunk[4..] {
@@ -46,9 +46,9 @@ fn png_of_size(width: u32, height: u32) -> Vec<u8> {
     header.extend_from_slice(&height.to_be_bytes());
     header.extend_from_slice(&[8, 6, 0, 0, 0]);
     let mut file = b"\x89PNG\r\n\x1A\n".to_vec();
-    file.extend(chunk(b"IHDR", &header));
-    file.extend(chunk(b"IDAT", &[0x78, 0x9C, 0x03, 0x00, 0x00, 0x00, 0x00, 0x01]));
-    file.extend(chunk(b"IEND", b""));
+    file.extend(chunk(*b"IHDR", &header));
+    file.extend(chunk(*b"IDAT", &[0x78, 0x9C, 0x03, 0x00, 0x00, 0x00, 0x00, 0x01]));
+    file.extend(chunk(*b"IEND", b""));
     file
 }
 
