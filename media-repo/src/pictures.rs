@@ -11,7 +11,7 @@ use crate::{
     download::Media,
     repository::{Failure, Repository},
     store::{FileStream, Received, StoreError},
-    thumbnail::{Made, Method, Source, Spec, ThumbnailError},
+    thumbnail::{COMMON, Made, Method, Source, Spec, Thumbnail, ThumbnailError},
 };
 
 /// A picture to be handed out.
@@ -63,17 +63,11 @@ impl Repository {
     /// kept; that none can be made is remembered for a while.
     pub async fn thumbnail(&self, media: &Media, spec: Spec) -> Result<Picture, PictureError> {
         let spec = spec.rounded_up();
-        let key = ThumbnailKey {
-            source: media.blob.hash,
-            width: spec.width as i32,
-            height: spec.height as i32,
-            is_cropped: spec.method == Method::Crop,
-            is_animated: spec.animated,
-        };
+        let key = key(&media.blob, spec);
         if let Some((blob, content_type)) = self.inner.store.reader().await?.find_thumbnail(key).await? {
             return Ok(Picture { blob, content_type });
         }
-        let made = self.inner.pictures.get_with((media.blob.hash, spec), self.make(&media.blob, spec, key));
+        let made = self.inner.pictures.get_with((media.blob.hash, spec), self.make(&media.blob, spec));
         let made = made.await;
         if let Err(PictureError::Failure(_) | PictureError::Made(ThumbnailError::Busy)) = &made {
             // Another time it may go well.
@@ -82,12 +76,7 @@ impl Repository {
         made
     }
 
-    async fn make(
-        &self,
-        original: &BlobRecord,
-        spec: Spec,
-        key: ThumbnailKey,
-    ) -> Result<Picture, PictureError> {
+    async fn make(&self, original: &BlobRecord, spec: Spec) -> Result<Picture, PictureError> {
         // What lies elsewhere is brought here for as long as that takes.
         let (source, _brought) = match self.inner.files.local_path(original) {
             Some(path) => (Source::File(path), None),
@@ -96,24 +85,42 @@ impl Repository {
                 (Source::File(brought.path().to_owned()), Some(brought))
             }
         };
-        let thumbnail = match self.inner.thumbnailer.make(source, spec).await? {
-            Made::Original(info) => {
-                return Ok(Picture { blob: original.clone(), content_type: info.content_type.to_owned() });
+        // Whoever wants one of the usual sizes will want others: reading the picture is most of the work.
+        let specs = if COMMON.contains(&spec) { COMMON.to_vec() } else { vec![spec] };
+        let mut wanted = None;
+        for (made_for, made) in self.inner.thumbnailer.make_many(source, specs).await? {
+            let picture = match made {
+                Made::Original(info) => {
+                    Picture { blob: original.clone(), content_type: info.content_type.to_owned() }
+                }
+                Made::Thumbnail(thumbnail) => self.keep_thumbnail(original, made_for, thumbnail).await?,
+            };
+            if made_for == spec {
+                wanted = Some(picture);
             }
-            Made::Thumbnail(thumbnail) => thumbnail,
-        };
+        }
+        wanted.ok_or_else(|| PictureError::Made(ThumbnailError::Io("it was not made".to_owned())))
+    }
+
+    async fn keep_thumbnail(
+        &self,
+        original: &BlobRecord,
+        spec: Spec,
+        thumbnail: Thumbnail,
+    ) -> Result<Picture, PictureError> {
+        let Thumbnail { bytes, content_type, .. } = thumbnail;
         let mut incoming = self.inner.files.receive();
-        incoming.write(thumbnail.bytes).await?;
+        incoming.write(bytes).await?;
         let received = incoming.finish().await?;
         let now_ms = self.now_ms();
         let placed = self.place(received, async |txn, blob| {
-            txn.upsert_thumbnail(key, blob, thumbnail.content_type, now_ms).await?;
+            txn.upsert_thumbnail(key(original, spec), blob, content_type, now_ms).await?;
             Ok::<_, PictureError>(true)
         });
         let blob = placed.await?;
         let blob =
             blob.ok_or_else(|| PictureError::Made(ThumbnailError::Io("it was not kept".to_owned())))?;
-        Ok(Picture { blob, content_type: thumbnail.content_type.to_owned() })
+        Ok(Picture { blob, content_type: content_type.to_owned() })
     }
 
     /// Copies a file here.
@@ -125,5 +132,16 @@ impl Repository {
             incoming.write(chunk).await?;
         }
         Ok(incoming.finish().await?)
+    }
+}
+
+/// What a thumbnail is kept under.
+fn key(original: &BlobRecord, spec: Spec) -> ThumbnailKey {
+    ThumbnailKey {
+        source: original.hash,
+        width: spec.width as i32,
+        height: spec.height as i32,
+        is_cropped: spec.method == Method::Crop,
+        is_animated: spec.animated,
     }
 }

@@ -89,7 +89,16 @@ impl Thumbnailer {
         made.ok_or_else(|| ThumbnailError::Unreadable("nothing came of it".to_owned()))
     }
 
-    /// Makes all of these, decoding the picture once, and says what it is.
+    /// Makes all of these, decoding the picture once.
+    pub async fn make_many(
+        &self,
+        source: Source,
+        specs: Vec<Spec>,
+    ) -> Result<Vec<(Spec, Made)>, ThumbnailError> {
+        Ok(self.prepare(source, specs, false).await?.thumbnails)
+    }
+
+    /// Makes all of these, and says what the picture is.
     pub async fn make_all(&self, source: Source, specs: Vec<Spec>) -> Result<Prepared, ThumbnailError> {
         self.prepare(source, specs, true).await
     }
