@@ -3,7 +3,7 @@
 //! Everything here is a function over strings and bytes; nothing knows where a file lies or how it is sent.
 //!
 //! The policy, once: a file keeps the type it was uploaded with, since a client asks for that type and no other; what
-//! makes it harmless is that types which a browser would run are never shown in place ([`disposition`]), that browsers are
+//! makes it harmless is that types which a browser would run are never shown in place ([`disposition()`]), that browsers are
 //! told not to guess ([`SECURITY_HEADERS`]), and that whatever is shown runs in a sandbox without scripts.
 
 mod disposition;
