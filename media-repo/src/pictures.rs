@@ -78,12 +78,11 @@ impl Repository {
 
     async fn make(&self, original: &BlobRecord, spec: Spec) -> Result<Picture, PictureError> {
         // What lies elsewhere is brought here for as long as that takes.
-        let (source, _brought) = match self.inner.files.local_path(original) {
-            Some(path) => (Source::File(path), None),
-            None => {
-                let brought = self.bring(original).await?;
-                (Source::File(brought.path().to_owned()), Some(brought))
-            }
+        let (source, _brought) = if let Some(path) = self.inner.files.local_path(original) {
+            (Source::File(path), None)
+        } else {
+            let brought = self.bring(original).await?;
+            (Source::File(brought.path().to_owned()), Some(brought))
         };
         // Whoever wants one of the usual sizes will want others: reading the picture is most of the work.
         let specs = if COMMON.contains(&spec) { COMMON.to_vec() } else { vec![spec] };

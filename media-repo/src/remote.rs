@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, future::Shared};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{Shared, WeakShared},
+};
 use hs_storage::{
     StorageError,
     media::{MediaKind, NewMedia},
@@ -48,7 +51,7 @@ impl Repository {
     /// The fetch goes on for as long as anybody waits for it.
     fn shared_fetch(&self, uri: &MediaUri, patience: Duration) -> Shared<Fetch> {
         let mut fetching = self.inner.fetching.lock();
-        if let Some(fetch) = fetching.get(uri).and_then(|fetch| fetch.upgrade()) {
+        if let Some(fetch) = fetching.get(uri).and_then(WeakShared::upgrade) {
             return fetch;
         }
         // Those that ended, or were given up, are forgotten when the next begins.

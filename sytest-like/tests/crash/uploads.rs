@@ -8,6 +8,9 @@ use sytest_like::Server;
 const ROUNDS: usize = 5;
 const CLIENTS: u8 = 6;
 
+/// What was acknowledged: URIs, and what they stand for.
+type Kept = Mutex<Vec<(String, Vec<u8>)>>;
+
 /// The server is killed while files are uploaded: whatever was acknowledged is there and whole, and nothing that is named is missing.
 /// spec: client-server-api/#post_matrixmediav3upload
 /// covers: POST /_matrix/media/v3/upload
@@ -18,7 +21,7 @@ async fn killed_server_keeps_what_it_acknowledged() {
     let server = Server::start().await;
     server.expect_log("");
     let alice = server.register("alice").await;
-    let kept: Arc<Mutex<Vec<(String, Vec<u8>)>>> = Arc::default();
+    let kept: Arc<Kept> = Arc::default();
     for round in 0..ROUNDS {
         let before = kept.lock().expect("no panic").len();
         let clients: Vec<_> = (0..CLIENTS)

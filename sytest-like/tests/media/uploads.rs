@@ -121,9 +121,10 @@ async fn quota_is_kept() {
 async fn files_outlast_a_restart() {
     let server = Server::start().await;
     let alice = server.register("alice").await;
-    let uri = upload(&alice, vec![7; 300_000], "image/png").await;
+    let content = vec![7; 300_000];
+    let uri = upload(&alice, &*content, "image/png").await;
 
     server.restart().await;
 
-    expect_file(download(&alice, &uri).await, &[7; 300_000], "image/png");
+    expect_file(download(&alice, &uri).await, &content, "image/png");
 }

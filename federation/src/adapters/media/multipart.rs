@@ -153,7 +153,7 @@ mod tests {
             let body: Vec<Bytes> = multipart.into_body().try_collect().await.unwrap();
 
             assert_eq!(first["content-type"], "application/json");
-            assert_eq!((&*second["content-type"].to_str().unwrap(), second.len()), ("text/plain", 2));
+            assert_eq!((second["content-type"].to_str().unwrap(), second.len()), ("text/plain", 2));
             assert_eq!(body.concat(), b"line\r\n--a\r\n-b");
         }
     }
