@@ -21,9 +21,7 @@ pub(crate) fn describe() {
 
 pub(crate) fn upload(outcome: &'static str, bytes: u64) {
     counter!("kith_media_uploads_total", "outcome" => outcome).increment(1);
-    if outcome == "ok" {
-        counter!("kith_media_uploaded_bytes_total").increment(bytes);
-    }
+    counter!("kith_media_uploaded_bytes_total").increment(bytes);
 }
 
 pub(crate) fn download(is_local: bool) {

@@ -111,11 +111,11 @@ impl Repository {
     ) -> Result<MediaUri, UploadError> {
         let taken = async {
             let received = self.receive(&upload, body).await?;
-            let uri = self.uri(MediaId::random());
+            let (uri, size) = (self.uri(MediaId::random()), received.size);
             self.store_upload(&uri, &upload, received, false).await?;
-            Ok(uri)
+            Ok((uri, size))
         };
-        count(upload.length, taken.await)
+        count(taken.await)
     }
 
     /// Takes a file for an id that was made before.
@@ -128,15 +128,16 @@ impl Repository {
         let taken = async {
             self.check_pending(uri, upload.user).await?;
             let received = self.receive(&upload, body).await?;
+            let size = received.size;
             if !self.store_upload(uri, &upload, received, true).await? {
                 // Somebody was faster, or the time was up while the file came.
                 self.check_pending(uri, upload.user).await?;
                 return Err(UploadError::UnknownId);
             }
             self.inner.completed.notify_waiters();
-            Ok(())
+            Ok(((), size))
         };
-        count(upload.length, taken.await)
+        count(taken.await)
     }
 
     async fn check_pending(&self, uri: &MediaUri, user: UserNid) -> Result<(), UploadError> {
@@ -229,13 +230,14 @@ impl Repository {
     }
 }
 
-fn count<T>(length: Option<u64>, outcome: Result<T, UploadError>) -> Result<T, UploadError> {
-    let name = match &outcome {
-        Ok(_) => "ok",
-        Err(UploadError::Broken) => "broken",
-        Err(UploadError::Failure(_)) => "failed",
-        Err(_) => "refused",
+/// Notes what came of an upload, and how long a file is that was taken.
+fn count<T>(outcome: Result<(T, u64), UploadError>) -> Result<T, UploadError> {
+    let (name, size) = match &outcome {
+        Ok((_, size)) => ("ok", *size),
+        Err(UploadError::Broken) => ("broken", 0),
+        Err(UploadError::Failure(_)) => ("failed", 0),
+        Err(_) => ("refused", 0),
     };
-    figures::upload(name, length.unwrap_or_default());
-    outcome
+    figures::upload(name, size);
+    outcome.map(|(taken, _)| taken)
 }
