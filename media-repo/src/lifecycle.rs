@@ -109,8 +109,10 @@ impl Repository {
         let events = entries.iter().filter(|entry| entry.kind == LogKind::Event);
         let events: Vec<&Arc<EventRecord>> = events.filter_map(|entry| entry.event.as_ref()).collect();
         let uses: Vec<MediaUse> = events.iter().flat_map(|event| self.uses(event)).collect();
+        // What is redacted by now may have used media until then, as the log has not been read since.
+        let gone = events.iter().filter(|event| event.redacted_by.is_some()).map(|event| event.nid);
         let redacted: Vec<i64> =
-            events.iter().filter_map(|event| event.redacts).map(|event| event.0).collect();
+            events.iter().filter_map(|event| event.redacts).chain(gone).map(|event| event.0).collect();
         txn.insert_media_uses(&uses).await?;
         let mut ended = Vec::new();
         if !redacted.is_empty() {
@@ -131,7 +133,7 @@ impl Repository {
 
     /// The media that an event names, wherever in its content.
     fn uses(&self, event: &EventRecord) -> Vec<MediaUse> {
-        if event.outcome != Outcome::Accepted || event.redacted_by.is_some() {
+        if event.outcome != Outcome::Accepted {
             return Vec::new();
         }
         let mut uses: Vec<MediaUse> = Vec::new();
