@@ -2,7 +2,7 @@
 
 mod administration;
 mod downloads;
-mod elsewhere;
+pub(crate) mod elsewhere;
 pub(crate) mod ground;
 mod objects;
 mod pending;

@@ -28,17 +28,8 @@ async fn files_of_another_server() {
     files_reach(&Pair::start().await).await;
 }
 
-/// The same between Kith and Synapse, both ways.
-/// spec: server-server-api/#content-repository
-/// covers: GET /_matrix/federation/v1/media/download/{mediaId}
-#[tokio::test]
-async fn files_of_synapse_and_for_it() {
-    let pair = Pair::kith_and_synapse().await;
-    reach(&pair).await;
-    reach(&pair.swapped()).await;
-}
-
-async fn reach(pair: &Pair) -> (User, String, Vec<u8>) {
+/// A file of the far server is read at the near one.
+pub(crate) async fn reach(pair: &Pair) -> (User, String, Vec<u8>) {
     let (alice, bob) = (pair.near.register("alice").await, pair.far.register("bob").await);
     let content: Vec<u8> = (0..900_000_u32).map(|at| (at * 7 % 255) as u8).collect();
     let request = upload_request(&bob, content.clone(), "application/octet-stream");
