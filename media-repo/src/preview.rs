@@ -388,6 +388,10 @@ impl Shared {
         preview.insert("og:image:width".to_owned(), info.width.into());
         preview.insert("og:image:height".to_owned(), info.height.into());
         preview.insert("matrix:image:size".to_owned(), found.body.len().into());
+        // As in MSC2448: clients show it while the picture is on its way.
+        if let Ok(blurhash) = self.thumbnailer.blurhash(Source::Bytes(found.body.clone())).await {
+            preview.insert("matrix:image:blurhash".to_owned(), blurhash.into());
+        }
         true
     }
 

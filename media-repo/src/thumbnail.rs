@@ -117,17 +117,6 @@ pub enum Made {
     Original(Info),
 }
 
-/// Everything that is made of a picture once it is there.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// What it is.
-    pub info: Info,
-    /// A few letters that stand for a blurred picture of it. <https://blurha.sh>
-    pub blurhash: Option<String>,
-    /// What was asked for, each with what it came to.
-    pub thumbnails: Vec<(Spec, Made)>,
-}
-
 /// Why there is no thumbnail.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ThumbnailError {

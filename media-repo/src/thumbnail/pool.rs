@@ -13,7 +13,7 @@ use image::{DynamicImage, metadata::Orientation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Info, Made, Poster, Prepared, Source, Spec, Thumbnail, ThumbnailError, ThumbnailOptions,
+    Info, Made, Poster, Source, Spec, Thumbnail, ThumbnailError, ThumbnailOptions,
     animation::animate,
     decode::{Opened, Picture},
     encode::{blurhash, encode},
@@ -84,9 +84,8 @@ impl Thumbnailer {
 
     /// Makes one thumbnail.
     pub async fn make(&self, source: Source, spec: Spec) -> Result<Made, ThumbnailError> {
-        let prepared = self.prepare(source, vec![spec], false).await?;
-        let made = prepared.thumbnails.into_iter().next().map(|(_, made)| made);
-        made.ok_or_else(|| ThumbnailError::Unreadable("nothing came of it".to_owned()))
+        let made = self.make_many(source, vec![spec]).await?.into_iter().next();
+        made.map(|(_, made)| made).ok_or_else(|| ThumbnailError::Unreadable("nothing came of it".to_owned()))
     }
 
     /// Makes all of these, decoding the picture once.
@@ -95,12 +94,12 @@ impl Thumbnailer {
         source: Source,
         specs: Vec<Spec>,
     ) -> Result<Vec<(Spec, Made)>, ThumbnailError> {
-        Ok(self.prepare(source, specs, false).await?.thumbnails)
+        self.work(source, move |job, opened| job.run(opened, &specs)).await
     }
 
-    /// Makes all of these, and says what the picture is.
-    pub async fn make_all(&self, source: Source, specs: Vec<Spec>) -> Result<Prepared, ThumbnailError> {
-        self.prepare(source, specs, true).await
+    /// A few letters that stand for a blurred picture of this one. <https://blurha.sh>
+    pub async fn blurhash(&self, source: Source) -> Result<String, ThumbnailError> {
+        self.work(source, |_, opened| blurred(opened)).await
     }
 
     /// What a picture is, by its first bytes.
@@ -115,12 +114,12 @@ impl Thumbnailer {
         .await
     }
 
-    async fn prepare(
+    /// Opens a picture, waits until there is room for it, and works on it.
+    async fn work<T: Send + 'static>(
         &self,
         source: Source,
-        specs: Vec<Spec>,
-        with_blurhash: bool,
-    ) -> Result<Prepared, ThumbnailError> {
+        work: impl FnOnce(&Job<'_>, Opened) -> Result<T, ThumbnailError> + Send + 'static,
+    ) -> Result<T, ThumbnailError> {
         let _waiting = self.wait_in_line()?;
         let permit = self.thread().await?;
         let (permit, source, opened) = self.open(permit, source).await?;
@@ -141,11 +140,8 @@ impl Thumbnailer {
             .await
             .map_err(|_| ThumbnailError::Busy)?;
         let shared = Arc::clone(&self.shared);
-        run((permit, memory), move || {
-            let job = Job { source, options: &shared.options, is_poster, with_blurhash };
-            job.run(*opened, &specs)
-        })
-        .await
+        run((permit, memory), move || work(&Job { source, options: &shared.options, is_poster }, *opened))
+            .await
     }
 
     /// Reads the first bytes. The permit is on the way with the work, so that it is held when nobody waits any longer.
@@ -212,7 +208,6 @@ struct Job<'a> {
     options: &'a ThumbnailOptions,
     /// A picture out of a film: never served as it is.
     is_poster: bool,
-    with_blurhash: bool,
 }
 
 /// What has been found of a picture when thumbnails of it are made.
@@ -224,18 +219,12 @@ struct Found {
 }
 
 impl Job<'_> {
-    fn run(&self, opened: Opened, specs: &[Spec]) -> Result<Prepared, ThumbnailError> {
+    fn run(&self, opened: Opened, specs: &[Spec]) -> Result<Vec<(Spec, Made)>, ThumbnailError> {
         let until = Instant::now() + self.options.timeout;
         let found = Found { info: opened.info(), kind: opened.kind, orientation: opened.orientation, until };
         let finest = self.finest(specs, &found.info);
-        let mut still = Still { opened: Some(opened), picture: None, resizer: Resizer::new(), finest };
-        let mut thumbnails = Vec::with_capacity(specs.len());
-        for spec in specs {
-            thumbnails.push((*spec, self.make(*spec, &found, &mut still)?));
-        }
-        // A picture whose thumbnails are all itself is decoded for its sake alone.
-        let blurhash = if self.with_blurhash { blurred(&found, &mut still) } else { None };
-        Ok(Prepared { info: found.info, blurhash, thumbnails })
+        let mut still = Still::new(opened, finest);
+        specs.iter().map(|spec| Ok((*spec, self.make(*spec, &found, &mut still)?))).collect()
     }
 
     /// The greatest factor by which the picture is shrunk; 1 where there is but one, which is as well made of the whole.
@@ -273,15 +262,16 @@ impl Job<'_> {
     }
 }
 
-fn blurred(found: &Found, still: &mut Still) -> Option<String> {
-    let Info { width, height, .. } = found.info;
+fn blurred(opened: Opened) -> Result<String, ThumbnailError> {
+    let Info { width, height, .. } = opened.info();
+    let orientation = opened.orientation;
     // The longer side decides: what is asked for is the size of the shorter one at most.
     let side = BLURHASH_SIDE.min(width.max(height));
     let shorter = (u64::from(side) * u64::from(width.min(height))).div_ceil(u64::from(width.max(height)));
     let shorter = u32::try_from(shorter).unwrap_or(1).max(1);
     let spec = Spec { width: shorter, height: shorter, method: Method::Scale, animated: false };
-    let small = still.shrink(found.orientation, plan(spec, Size { width, height })).ok()?;
-    blurhash(&small)
+    let small = Still::new(opened, 1.0).shrink(orientation, plan(spec, Size { width, height }))?;
+    blurhash(&small).ok_or_else(|| ThumbnailError::Unreadable("it cannot be blurred".to_owned()))
 }
 
 /// The picture, decoded when it is first needed.
@@ -294,6 +284,10 @@ struct Still {
 }
 
 impl Still {
+    fn new(opened: Opened, finest: f64) -> Self {
+        Self { opened: Some(opened), picture: None, resizer: Resizer::new(), finest }
+    }
+
     fn shrink(&mut self, orientation: Orientation, plan: Plan) -> Result<DynamicImage, ThumbnailError> {
         if let Some(opened) = self.opened.take() {
             let mut picture = opened.decode()?;

@@ -195,11 +195,9 @@ async fn only_what_changes_is_written_again() {
 #[tokio::test]
 async fn one_decoding_serves_all_sizes() {
     let thumbnailer = Thumbnailer::new(ThumbnailOptions::default());
-    let prepared =
-        thumbnailer.make_all(Source::Bytes(jpeg(&photo(2000, 1500)).into()), COMMON.to_vec()).await.unwrap();
-    assert_eq!((prepared.info.width, prepared.info.height), (2000, 1500));
-    let sizes: Vec<_> = prepared
-        .thumbnails
+    let made =
+        thumbnailer.make_many(Source::Bytes(jpeg(&photo(2000, 1500)).into()), COMMON.to_vec()).await.unwrap();
+    let sizes: Vec<_> = made
         .iter()
         .map(|(_, made)| match made {
             Made::Thumbnail(made) => (made.width, made.height),
@@ -207,10 +205,20 @@ async fn one_decoding_serves_all_sizes() {
         })
         .collect();
     assert_eq!(sizes, [(32, 32), (96, 96), (320, 240), (640, 480), (800, 600)]);
-    let blurhash = prepared.blurhash.unwrap();
-    let blurred = blurhash::decode(&blurhash, 8, 8, 1.0).unwrap();
-    assert_eq!(blurred.len(), 8 * 8 * 4);
     assert_eq!(thumbnailer.load(), 0);
+}
+
+#[tokio::test]
+async fn blurred_picture_has_the_colours_of_the_picture() {
+    let red = DynamicImage::ImageRgb8(image::RgbImage::from_pixel(300, 200, image::Rgb([250, 0, 0])));
+    let thumbnailer = Thumbnailer::new(ThumbnailOptions::default());
+
+    let letters = thumbnailer.blurhash(Source::Bytes(png(&red).into())).await.unwrap();
+
+    let pixels = blurhash::decode(&letters, 8, 8, 1.0).unwrap();
+    assert!(pixels.chunks(4).all(|pixel| pixel[0] > 240 && pixel[1] < 20 && pixel[2] < 20), "{letters}");
+    let broken = thumbnailer.blurhash(Source::Bytes(png(&red)[..80].to_vec().into())).await;
+    assert!(matches!(broken, Err(ThumbnailError::Unreadable(_))), "{broken:?}");
 }
 
 #[tokio::test]
