@@ -56,6 +56,8 @@ pub struct ObjectOptions {
     pub prefix: String,
     /// Whether the bucket is part of the host name rather than of the path.
     pub virtual_hosted_style: bool,
+    /// How long a link to a file is good that others may follow; zero where nobody is sent to the store.
+    pub link_lifetime: Duration,
 }
 
 impl std::fmt::Debug for ObjectOptions {

@@ -55,6 +55,17 @@ pub struct Lying {
     pub size: u64,
 }
 
+/// What a store is to say of a file that somebody fetches from it directly.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// Its type.
+    pub content_type: &'a str,
+    /// Its `Content-Disposition`.
+    pub disposition: &'a str,
+    /// How long it may be kept.
+    pub cache_control: &'a str,
+}
+
 impl Files {
     /// The configured stores. Makes the directories.
     pub fn open(options: &MediaOptions) -> Result<Self, StoreError> {
@@ -94,6 +105,14 @@ impl Files {
         match blob.store {
             BlobStore::Disk => self.disk.read(&blob.key, range).await,
             BlobStore::Objects => self.objects()?.read(&blob.key, range).await,
+        }
+    }
+
+    /// Where others can fetch a file without this server, if it lies in such a place and they are to be sent there.
+    pub async fn link(&self, blob: &BlobRecord, link: Link<'_>) -> Result<Option<String>, StoreError> {
+        match blob.store {
+            BlobStore::Disk => Ok(None),
+            BlobStore::Objects => self.objects()?.link(&blob.key, link).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! `kith check`: says of everything the server depends on whether it is in order, or what to do.
 
+mod media;
 mod network;
 
 use std::{fmt, fs, process::ExitCode};
@@ -68,6 +69,7 @@ pub(super) async fn run(source: Source) -> Result<ExitCode, Failure> {
     is_good &= print(&check_registration(&config));
     is_good &= print(&[check_data_dir(&config), check_signing_key(&config), check_clock()]);
     is_good &= print(&[check_database(&config).await]);
+    is_good &= print(&media::check_media(&config).await);
     is_good &= print(&network::check_ports(&config).await);
     is_good &= print(&network::check_names(&config).await);
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })

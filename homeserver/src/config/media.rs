@@ -53,8 +53,9 @@ section! {
         pub thumbnail_memory_bytes: u64 = 768 * 1024 * 1024,
         /// The most pixels of a picture that thumbnails are made of.
         pub thumbnail_max_pixels: u64 = 64_000_000,
-        /// The program that takes pictures out of films, such as "/usr/bin/ffmpeg". Empty: films have none.
-        pub ffmpeg: PathBuf = PathBuf::new(),
+        /// The program that takes pictures out of films, and reads AVIF and HEIF: a path, or a name that is looked for where
+        /// programs lie. Without it, or if empty, such files have no thumbnails.
+        pub ffmpeg: PathBuf = PathBuf::from("ffmpeg"),
         /// The URL of an S3-compatible store. Empty: that of Amazon.
         #[example = "\"https://s3.example.org\""]
         pub s3_endpoint: String = String::new(),
@@ -70,6 +71,9 @@ section! {
         pub s3_secret_access_key: Secret = Secret::default(),
         /// Whether the bucket is named in the host (https://bucket.s3.example.org) rather than in the path.
         pub s3_virtual_hosted_style: bool = false,
+        /// For how many seconds a link is good that clients and other servers are sent to, to fetch a file from the store
+        /// themselves. Web clients can do so only if the store's CORS rules let them. 0: files go through this server.
+        pub s3_link_seconds: u64 = 0,
     }
 }
 
@@ -98,6 +102,14 @@ impl Media {
         if !self.unauthenticated_before.is_empty() && day_ms(&self.unauthenticated_before).is_none() {
             let problem = format!("`{}` is no day", self.unauthenticated_before);
             return Err(Invalid::new("unauthenticated_before", problem, "write it as 2026-01-31"));
+        }
+        // More than a week is more than such a store signs.
+        if self.s3_link_seconds > 604_800 {
+            return Err(Invalid::new(
+                "s3_link_seconds",
+                "no store gives links for so long",
+                "write 604800 (a week) or less",
+            ));
         }
         if self.thumbnail_threads == 0 {
             return Err(Invalid::new(
@@ -141,9 +153,23 @@ impl Media {
             threads: self.thumbnail_threads,
             memory_bytes: self.thumbnail_memory_bytes,
             max_pixels: self.thumbnail_max_pixels,
-            ffmpeg: (!self.ffmpeg.as_os_str().is_empty()).then(|| self.ffmpeg.clone()),
+            ffmpeg: self.ffmpeg(),
             ..ThumbnailOptions::default()
         }
+    }
+
+    /// The program for films, if it is there.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "PATH is where the system says programs are, not a setting of ours"
+    )]
+    pub fn ffmpeg(&self) -> Option<PathBuf> {
+        if self.ffmpeg.components().count() != 1 {
+            return Some(self.ffmpeg.clone()).filter(|program| program.is_file());
+        }
+        let path = std::env::var_os("PATH")?;
+        let places = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
+        places.map(|directory| directory.join(&self.ffmpeg)).find(|program| program.is_file())
     }
 
     fn object_options(&self) -> ObjectOptions {
@@ -155,6 +181,7 @@ impl Media {
             secret_access_key: self.s3_secret_access_key.expose().to_owned(),
             prefix: self.s3_prefix.clone(),
             virtual_hosted_style: self.s3_virtual_hosted_style,
+            link_lifetime: Duration::from_secs(self.s3_link_seconds),
         }
     }
 }

@@ -16,7 +16,8 @@ use hs_storage::media::BlobRecord;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use media_repo::{
     Asker, Find, Media, MediaId, Picture, Repository,
-    content::{disposition, served_type, thumbnail_disposition},
+    content::{CACHE_PRIVATE, disposition, served_type, thumbnail_disposition},
+    store::Link,
     thumbnail::{Method, Spec},
 };
 use rand::RngExt as _;
@@ -74,21 +75,30 @@ async fn find(repository: &Repository, id: &str, patience: Duration) -> Result<M
     repository.find(&repository.uri(id), find).await.map_err(find_error)
 }
 
-/// Two parts: what there is to know, which is nothing so far, and the file.
+/// Two parts: what there is to know, which is nothing so far, and the file, or where it lies.
 async fn respond(
     repository: &Repository,
     blob: &BlobRecord,
     (content_type, disposition): (&str, &str),
 ) -> Result<Response, ApiError> {
     let boundary = format!("{:032x}", rand::rng().random::<u128>());
-    let head = format!(
-        "--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n--{boundary}\r\nContent-Type: {content_type}\r\n\
-         Content-Disposition: {disposition}\r\nContent-Length: {}\r\n\r\n",
-        blob.size
-    );
+    let link = Link { content_type, disposition, cache_control: CACHE_PRIVATE };
+    let link = repository.files().link(blob, link).await.map_err(ApiError::internal)?;
+    let (about, file, size) = match link {
+        Some(link) => (format!("Location: {link}\r\n"), stream::empty().boxed(), 0),
+        None => (
+            format!(
+                "Content-Type: {content_type}\r\nContent-Disposition: {disposition}\r\nContent-Length: {}\r\n",
+                blob.size
+            ),
+            repository.read(blob, 0..blob.size).await.map_err(find_error)?,
+            blob.size,
+        ),
+    };
+    let head =
+        format!("--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\r\n--{boundary}\r\n{about}\r\n");
     let tail = format!("\r\n--{boundary}--\r\n");
-    let length = head.len() as u64 + blob.size + tail.len() as u64;
-    let file = repository.read(blob, 0..blob.size).await.map_err(find_error)?;
+    let length = head.len() as u64 + size + tail.len() as u64;
     let parts =
         stream::iter([Ok(Bytes::from(head))]).chain(file).chain(stream::iter([Ok(Bytes::from(tail))]));
     let headers = [

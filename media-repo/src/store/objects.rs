@@ -1,6 +1,6 @@
 //! Files in an S3-compatible store.
 
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, sync::Arc};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{
@@ -11,9 +11,10 @@ use object_store::{
     Error, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload,
     aws::{AmazonS3, AmazonS3Builder},
     path::Path,
+    signer::{SignedUrlOptions, Signer as _},
 };
 
-use super::{FileStream, Lying, Received, StoreError, blocking};
+use super::{FileStream, Link, Lying, Received, StoreError, blocking};
 use crate::options::ObjectOptions;
 
 /// What is sent in one request, and how much is in memory of a file on its way. No part but the last may be smaller than
@@ -27,6 +28,7 @@ const BATCH: usize = 1000;
 pub(super) struct Objects {
     store: Arc<AmazonS3>,
     prefix: Arc<str>,
+    link_lifetime: Duration,
 }
 
 impl Objects {
@@ -43,7 +45,11 @@ impl Objects {
         }
         let prefix = options.prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { store: Arc::new(builder.build()?), prefix: prefix.into() })
+        Ok(Self {
+            store: Arc::new(builder.build()?),
+            prefix: prefix.into(),
+            link_lifetime: options.link_lifetime,
+        })
     }
 
     /// Sends a file. A small one goes in one request, another in parts, of which the store makes a file only when all have
@@ -86,6 +92,22 @@ impl Objects {
             Err(Error::NotFound { .. }) => Err(StoreError::Missing(key.to_owned())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where anybody can fetch a file for a while, if they are to be sent there. The store answers with the headers that are
+    /// named in the link, and the signature keeps them as they are.
+    pub(super) async fn link(&self, key: &str, link: Link<'_>) -> Result<Option<String>, StoreError> {
+        if self.link_lifetime.is_zero() {
+            return Ok(None);
+        }
+        let options = SignedUrlOptions::new().with_query([
+            ("response-content-type", link.content_type),
+            ("response-content-disposition", link.disposition),
+            ("response-cache-control", link.cache_control),
+        ]);
+        let location = self.location(key);
+        let url = self.store.signed_url_opts(http::Method::GET, &location, self.link_lifetime, &options);
+        Ok(Some(url.await?.into()))
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<(), StoreError> {

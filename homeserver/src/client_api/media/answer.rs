@@ -1,19 +1,36 @@
 //! Answers that are files.
 
-use std::ops::Range;
+use std::{convert::Infallible, ops::Range};
 
 use axum::{
     body::Body,
+    extract::FromRequestParts,
     response::{IntoResponse as _, Response},
 };
 use hs_http::ApiError;
 use hs_storage::media::BlobRecord;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use media_repo::{
     FindError, Repository,
     content::{CACHE_PRIVATE, CACHE_PUBLIC, Ranged, SECURITY_HEADERS, etag, if_none_match, if_range, range},
     ports::FetchError,
+    store::Link,
 };
+
+/// What a request wants of a file.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    headers: HeaderMap,
+    is_head: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self { headers: parts.headers.clone(), is_head: parts.method == Method::HEAD })
+    }
+}
 
 /// A file to be handed out.
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +43,28 @@ pub(crate) struct FileAnswer<'a> {
     pub(crate) disposition: &'a str,
     /// Whether anybody may have it, and caches between may keep it.
     pub(crate) is_public: bool,
+    /// Whether the client can be sent to where the file lies.
+    pub(crate) may_redirect: bool,
 }
 
 impl FileAnswer<'_> {
-    /// Hands out what a request with these headers wants of it.
+    /// Hands out what a request wants of it.
     pub(crate) async fn respond(
         self,
         repository: &Repository,
-        headers: &HeaderMap,
+        Wanted { headers, is_head }: &Wanted,
     ) -> Result<Response, ApiError> {
         let tag = etag(&self.blob.hash);
         let size = self.blob.size;
         if if_none_match(text(headers, header::IF_NONE_MATCH), &tag) {
             return Ok(self.headed(StatusCode::NOT_MODIFIED, &tag, Body::empty()));
+        }
+        // A link is good for one method.
+        if self.may_redirect
+            && !is_head
+            && let Some(response) = self.redirect(repository).await?
+        {
+            return Ok(response);
         }
         let wanted = text(headers, header::RANGE).filter(|_| if_range(text(headers, header::IF_RANGE), &tag));
         let (status, part, content_range) = match range(wanted, size) {
@@ -53,13 +79,31 @@ impl FileAnswer<'_> {
             }
         };
         let length = part.end - part.start;
-        let body = self.body(repository, part).await?;
+        let body = if *is_head { Body::empty() } else { self.body(repository, part).await? };
         let mut response = self.headed(status, &tag, body);
         put(&mut response, header::CONTENT_LENGTH, &length.to_string());
         if let Some(content_range) = content_range {
             put(&mut response, header::CONTENT_RANGE, &content_range);
         }
         Ok(response)
+    }
+
+    async fn redirect(&self, repository: &Repository) -> Result<Option<Response>, ApiError> {
+        let link = Link {
+            content_type: self.content_type,
+            disposition: self.disposition,
+            cache_control: self.cache_control(),
+        };
+        let link = repository.files().link(self.blob, link).await.map_err(ApiError::internal)?;
+        Ok(link.map(|link| {
+            // The link ends sooner than what it leads to.
+            let headers = [(header::LOCATION, link.as_str()), (header::CACHE_CONTROL, "no-store")];
+            (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+        }))
+    }
+
+    fn cache_control(&self) -> &'static str {
+        if self.is_public { CACHE_PUBLIC } else { CACHE_PRIVATE }
     }
 
     async fn body(&self, repository: &Repository, part: Range<u64>) -> Result<Body, ApiError> {
@@ -71,7 +115,7 @@ impl FileAnswer<'_> {
         let mut response = (status, body).into_response();
         put(&mut response, header::CONTENT_TYPE, self.content_type);
         put(&mut response, header::CONTENT_DISPOSITION, self.disposition);
-        put(&mut response, header::CACHE_CONTROL, if self.is_public { CACHE_PUBLIC } else { CACHE_PRIVATE });
+        put(&mut response, header::CACHE_CONTROL, self.cache_control());
         put(&mut response, header::ETAG, tag);
         put(&mut response, header::ACCEPT_RANGES, "bytes");
         for (name, value) in SECURITY_HEADERS {

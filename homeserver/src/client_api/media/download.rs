@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{extract::State, response::Response};
 use hs_http::{ApiError, PathArgs, QueryArgs};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use media_repo::{
     Asker, Find, MediaUri, Picture, PictureError, Repository,
     content::{disposition, served_type, thumbnail_disposition},
@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::{
     MediaServices,
-    answer::{FileAnswer, find_error},
+    answer::{FileAnswer, Wanted, find_error},
 };
 use crate::client_api::auth::Session;
 
@@ -28,14 +28,17 @@ const MAX_SIDE: u32 = 10_000;
 pub(super) struct Query {
     timeout_ms: Option<u64>,
     allow_remote: Option<bool>,
-    /// Nothing is ever redirected; a value that is none is a mistake all the same.
-    #[serde(rename = "allow_redirect")]
-    _allow_redirect: Option<bool>,
+    /// For clients from before tokens were needed, which expect no redirect unless they say so.
+    allow_redirect: Option<bool>,
 }
 
 impl Query {
     fn find(&self, asker: Asker) -> Find {
         Find { asker, patience: patience(self.timeout_ms), may_fetch: self.allow_remote.unwrap_or(true) }
+    }
+
+    fn may_redirect(&self, asker: Asker) -> bool {
+        asker == Asker::User || self.allow_redirect == Some(true)
     }
 }
 
@@ -49,10 +52,10 @@ pub(super) async fn get(
     State(media): State<MediaServices>,
     PathArgs((server, id)): PathArgs<(String, String)>,
     QueryArgs(query): QueryArgs<Query>,
-    headers: HeaderMap,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
     limit_fetches(&media, &session, &server)?;
-    download(&media.repository, (&server, &id, None), query.find(Asker::User), &headers).await
+    download(&media.repository, (&server, &id, None), (&query, Asker::User), &wanted).await
 }
 
 pub(super) async fn get_named(
@@ -60,28 +63,28 @@ pub(super) async fn get_named(
     State(media): State<MediaServices>,
     PathArgs((server, id, name)): PathArgs<(String, String, String)>,
     QueryArgs(query): QueryArgs<Query>,
-    headers: HeaderMap,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
     limit_fetches(&media, &session, &server)?;
-    download(&media.repository, (&server, &id, Some(&name)), query.find(Asker::User), &headers).await
+    download(&media.repository, (&server, &id, Some(&name)), (&query, Asker::User), &wanted).await
 }
 
 pub(super) async fn get_openly(
     State(media): State<MediaServices>,
     PathArgs((server, id)): PathArgs<(String, String)>,
     QueryArgs(query): QueryArgs<Query>,
-    headers: HeaderMap,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
-    download(&media.repository, (&server, &id, None), query.find(Asker::Anybody), &headers).await
+    download(&media.repository, (&server, &id, None), (&query, Asker::Anybody), &wanted).await
 }
 
 pub(super) async fn get_named_openly(
     State(media): State<MediaServices>,
     PathArgs((server, id, name)): PathArgs<(String, String, String)>,
     QueryArgs(query): QueryArgs<Query>,
-    headers: HeaderMap,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
-    download(&media.repository, (&server, &id, Some(&name)), query.find(Asker::Anybody), &headers).await
+    download(&media.repository, (&server, &id, Some(&name)), (&query, Asker::Anybody), &wanted).await
 }
 
 /// Media of other servers cost more than those of this one.
@@ -95,20 +98,21 @@ fn limit_fetches(media: &MediaServices, session: &Session, server: &str) -> Resu
 async fn download(
     repository: &Repository,
     (server, id, name): (&str, &str, Option<&str>),
-    find: Find,
-    headers: &HeaderMap,
+    (query, asker): (&Query, Asker),
+    wanted: &Wanted,
 ) -> Result<Response, ApiError> {
     let uri = uri(server, id)?;
-    let media = repository.find(&uri, find).await.map_err(find_error)?;
+    let media = repository.find(&uri, query.find(asker)).await.map_err(find_error)?;
     let content_type = served_type(media.record.content_type.as_deref());
     let name = name.or(media.record.file_name.as_deref());
     let answer = FileAnswer {
         blob: &media.blob,
         content_type,
         disposition: &disposition(content_type, name),
-        is_public: find.asker == Asker::Anybody,
+        is_public: asker == Asker::Anybody,
+        may_redirect: query.may_redirect(asker),
     };
-    answer.respond(repository, headers).await
+    answer.respond(repository, wanted).await
 }
 
 /// What cannot name media names none.
@@ -124,12 +128,18 @@ pub(crate) struct ThumbnailQuery {
     animated: Option<bool>,
     timeout_ms: Option<u64>,
     allow_remote: Option<bool>,
-    /// Nothing is ever redirected; a value that is none is a mistake all the same.
-    #[serde(rename = "allow_redirect")]
-    _allow_redirect: Option<bool>,
+    allow_redirect: Option<bool>,
 }
 
 impl ThumbnailQuery {
+    fn of_file(&self) -> Query {
+        Query {
+            timeout_ms: self.timeout_ms,
+            allow_remote: self.allow_remote,
+            allow_redirect: self.allow_redirect,
+        }
+    }
+
     fn spec(&self) -> Result<Spec, ApiError> {
         let method = self.method.as_deref().map_or(Ok(Method::Scale), str::parse);
         let method = method.map_err(|_| ApiError::invalid_param("`method` is `crop` or `scale`"))?;
@@ -145,32 +155,31 @@ pub(super) async fn get_thumbnail(
     State(media): State<MediaServices>,
     PathArgs((server, id)): PathArgs<(String, String)>,
     QueryArgs(query): QueryArgs<ThumbnailQuery>,
-    headers: HeaderMap,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
     limit_fetches(&media, &session, &server)?;
-    thumbnail(&media.repository, (&server, &id), &query, (Asker::User, &headers)).await
+    thumbnail(&media.repository, (&server, &id), &query, (Asker::User, &wanted)).await
 }
 
 pub(super) async fn get_thumbnail_openly(
     State(media): State<MediaServices>,
     PathArgs((server, id)): PathArgs<(String, String)>,
     QueryArgs(query): QueryArgs<ThumbnailQuery>,
-    headers: HeaderMap,
+    wanted: Wanted,
 ) -> Result<Response, ApiError> {
-    thumbnail(&media.repository, (&server, &id), &query, (Asker::Anybody, &headers)).await
+    thumbnail(&media.repository, (&server, &id), &query, (Asker::Anybody, &wanted)).await
 }
 
 async fn thumbnail(
     repository: &Repository,
     (server, id): (&str, &str),
     query: &ThumbnailQuery,
-    (asker, headers): (Asker, &HeaderMap),
+    (asker, wanted): (Asker, &Wanted),
 ) -> Result<Response, ApiError> {
     let spec = query.spec()?;
     let uri = uri(server, id)?;
-    let find =
-        Find { asker, patience: patience(query.timeout_ms), may_fetch: query.allow_remote.unwrap_or(true) };
-    let media = repository.find(&uri, find).await.map_err(find_error)?;
+    let of_file = query.of_file();
+    let media = repository.find(&uri, of_file.find(asker)).await.map_err(find_error)?;
     let Picture { blob, content_type } = repository
         .thumbnail(&media, spec)
         .await
@@ -180,8 +189,9 @@ async fn thumbnail(
         content_type: &content_type,
         disposition: thumbnail_disposition(&content_type),
         is_public: asker == Asker::Anybody,
+        may_redirect: of_file.may_redirect(asker),
     };
-    answer.respond(repository, headers).await
+    answer.respond(repository, wanted).await
 }
 
 /// Why there is no thumbnail, as clients and servers are told.
