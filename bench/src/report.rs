@@ -150,6 +150,10 @@ fn goal(scenario: &str, variant: &str) -> &'static str {
         ("memory", v) if v.contains("polls") => "150 MB with 5,000",
         ("growth", _) => "300 bytes of state storage",
         ("start", "migrated") => "2 s",
+        ("media", v) if v.contains("nginx") => "",
+        ("media", v) if v.starts_with("one of") => "20 MB more",
+        ("media", v) if v.ends_with("downloaded") => "70 % of nginx",
+        ("media", v) if v.contains("thumbnails") => "3 times Synapse",
         _ => "",
     }
 }

@@ -16,6 +16,7 @@ use crate::{client::Conn, measure::Pids};
 
 pub(crate) mod authority;
 mod kith;
+pub(crate) mod nginx;
 mod postgres;
 mod synapse;
 
@@ -93,7 +94,7 @@ impl Server {
         authority: Option<&Authority>,
     ) -> Result<Self> {
         let addr = free_loopback();
-        let dir = Directory::make(setup, kind)?;
+        let dir = Directory::make(setup, kind.name())?;
         let certificate = authority.map(|authority| authority.certify(addr.ip(), &dir.path)).transpose()?;
         let name = match &certificate {
             Some(certificate) => certificate.address.to_string(),
@@ -190,10 +191,10 @@ struct Directory {
 }
 
 impl Directory {
-    fn make(setup: &Setup, kind: Kind) -> Result<Self> {
+    fn make(setup: &Setup, name: &str) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let path = setup.work_dir.join(format!("kith-bench-{}-{number}-{}", std::process::id(), kind.name()));
+        let path = setup.work_dir.join(format!("kith-bench-{}-{number}-{name}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { path, keep: setup.keep })
     }

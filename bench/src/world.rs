@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use crate::{
     client::Conn,
     load::{Limit, Load, closed_loop},
-    measure::{Cpu, Memory, quiesce},
+    measure::{Cpu, Memory, Pids, quiesce},
     report::Row,
     server::{Server, Setup},
     session::{Session, User, register},
@@ -149,7 +149,17 @@ impl World {
         variant: impl Into<String>,
         work: impl Future<Output = Result<Load>>,
     ) -> Result<Row> {
-        let pids = self.server.pids()?;
+        self.measure_of(self.server.pids()?, scenario, variant, work).await
+    }
+
+    /// The same for other processes than those of the server.
+    pub(crate) async fn measure_of(
+        &self,
+        pids: Pids,
+        scenario: &'static str,
+        variant: impl Into<String>,
+        work: impl Future<Output = Result<Load>>,
+    ) -> Result<Row> {
         quiesce(pids).await;
         Memory::reset_peak(pids);
         let before = Cpu::read(pids);

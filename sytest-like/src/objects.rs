@@ -48,6 +48,12 @@ impl ObjectStore {
             .kith("media.s3_secret_access_key", "\"secret\"")
     }
 
+    /// The headers and the content behind a link to a file of the store.
+    pub async fn follow(&self, link: &str) -> String {
+        let path = link.strip_prefix(&format!("http://{}/{}", self.address, self.bucket));
+        self.ask("GET", path.expect("a link to this bucket")).await
+    }
+
     /// How many files lie in the bucket.
     pub async fn count(&self) -> usize {
         self.ask("GET", "?list-type=2").await.matches("<Key>").count()

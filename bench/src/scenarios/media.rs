@@ -7,7 +7,9 @@ use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 
 use crate::{
     load::{Limit, closed_loop},
+    measure::Memory,
     report::Row,
+    server::{Kind, nginx::Nginx},
     transfer::{File, download, upload},
     world::World,
 };
@@ -17,6 +19,9 @@ const BIG_BYTES: u64 = 16 << 20;
 const MEDIUM_BYTES: u64 = 1 << 20;
 const UPLOADERS: usize = 8;
 const BIG_UPLOADERS: usize = 2;
+/// What is uploaded and downloaded: each size with how many do so at once.
+const FILES: [(&str, u64, usize); 2] =
+    [("64 KiB", SMALL_BYTES, UPLOADERS), ("16 MiB", BIG_BYTES, BIG_UPLOADERS)];
 /// What the specification wants of every picture.
 const THUMBNAILS: [&str; 5] = [
     "width=32&height=32&method=crop",
@@ -28,6 +33,10 @@ const THUMBNAILS: [&str; 5] = [
 
 pub(super) async fn run(world: &mut World) -> Result<()> {
     files(world).await?;
+    // Others are asked for their files once.
+    if world.server.kind == Kind::Kith {
+        files_of_nginx(world).await?;
+    }
     huge_file(world).await?;
     many_at_once(world).await?;
     thumbnails(world).await
@@ -64,9 +73,8 @@ impl Server {
 async fn files(world: &mut World) -> Result<()> {
     let server = server(world).await?;
     let count = world.sizes.files;
-    for (name, length, at_once, count) in
-        [("64 KiB", SMALL_BYTES, UPLOADERS, count), ("16 MiB", BIG_BYTES, BIG_UPLOADERS, count.div_ceil(10))]
-    {
+    for (name, length, at_once) in FILES {
+        let count = if length == BIG_BYTES { count.div_ceil(10) } else { count };
         let kept = RefCell::new(Vec::new());
         let limit = world.limit(count);
         let row = world
@@ -96,6 +104,29 @@ async fn files(world: &mut World) -> Result<()> {
     Ok(())
 }
 
+/// The same files from nginx: what the machine can do.
+async fn files_of_nginx(world: &mut World) -> Result<()> {
+    let Some(nginx) = Nginx::start(&world.setup, &FILES.map(|(_, length, _)| length)).await? else {
+        crate::note("nginx is not installed, so there is nothing to compare downloads with");
+        return Ok(());
+    };
+    for (name, length, at_once) in FILES {
+        let limit = world.limit(if length == BIG_BYTES { world.sizes.files } else { world.sizes.files * 4 });
+        let row = world
+            .measure_of(nginx.pids(), "media", format!("{name}, downloaded from nginx"), async {
+                Ok(closed_loop(&mut vec![(); at_once], limit, async |(), _| {
+                    let read = download(nginx.addr, "", &format!("/{length}")).await?;
+                    ensure!(read == length, "{read} bytes of {length}");
+                    Ok(())
+                })
+                .await)
+            })
+            .await?;
+        world.push(with_rate(row, length));
+    }
+    Ok(())
+}
+
 /// One file of a size that no server should hold in memory: the peak says whether it does.
 async fn huge_file(world: &mut World) -> Result<()> {
     let server = server(world).await?;
@@ -103,6 +134,7 @@ async fn huge_file(world: &mut World) -> Result<()> {
     let name = format!("{} MiB", world.sizes.huge_file_mb);
     let limit = Limit { count: 1, ..world.limit(1) };
     let kept = RefCell::new(String::new());
+    let before = Memory::read(world.server.pids()?).server;
     let row = world
         .measure("media", format!("one of {name}, uploaded"), async {
             Ok(closed_loop(&mut [()], limit, async |(), _| {
@@ -112,14 +144,15 @@ async fn huge_file(world: &mut World) -> Result<()> {
             .await)
         })
         .await?;
-    world.push(with_rate(row, length));
+    world.push(with_memory(with_rate(row, length), before));
     let kept = kept.into_inner();
+    let before = Memory::read(world.server.pids()?).server;
     let row = world
         .measure("media", format!("one of {name}, downloaded"), async {
             Ok(closed_loop(&mut [()], limit, async |(), _| server.download(&kept, length).await).await)
         })
         .await?;
-    world.push(with_rate(row, length));
+    world.push(with_memory(with_rate(row, length), before));
     Ok(())
 }
 
@@ -177,6 +210,14 @@ async fn thumbnails(world: &mut World) -> Result<()> {
 fn with_rate(mut row: Row, length: u64) -> Row {
     let mb = row.per_second.unwrap_or_default() * length as f64 / 1e6;
     row.add_note(&format!("{mb:.0} MB/s"));
+    row
+}
+
+fn with_memory(mut row: Row, before_mb: f64) -> Row {
+    row.add_note(&format!(
+        "{:.0} MB of memory at most beside what there was",
+        row.server_peak_mb - before_mb
+    ));
     row
 }
 

@@ -1,22 +1,13 @@
 //! What administrators do to media.
 
-use super::ground::{download, expect_file, id_of, upload, upload_request};
+use super::ground::{admin_of, download, expect_file, id_of, of, upload, upload_request};
 use http::Method;
 use sytest_like::{Server, ServerOptions, User, json, path, unique};
-
-async fn admin_of(server: &Server) -> User {
-    let answer = crate::accounts::shared_secret::register(server, &unique("admin"), true).await.expect_ok();
-    User::from_login(server, &answer, "secret words")
-}
 
 async fn scene() -> (Server, User, User) {
     let server = Server::shared().await;
     let (admin, alice) = (admin_of(&server).await, server.register("alice").await);
     (server, admin, alice)
-}
-
-fn of(uri: &str) -> &str {
-    uri.strip_prefix("mxc://").expect("an mxc URI")
 }
 
 /// What is in quarantine is there for nobody, until it is let out.
@@ -172,4 +163,128 @@ async fn files_go_with_their_message() {
 
     download(&alice, &alone).await.expect_err(404, "M_NOT_FOUND");
     expect_file(download(&alice, &shown).await, b"shown", "text/plain");
+}
+
+/// A file that somebody reports with its message is found, with who uploaded it and where it is used, and withheld.
+/// spec: client-server-api/#reporting-content
+/// covers: POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// not on synapse: it does not say where media are used
+#[tokio::test]
+async fn reported_files_are_found_and_withheld() {
+    let (server, admin, alice) = scene().await;
+    let bob = server.register("bob").await;
+    let uri = upload(&bob, unique("something bad"), "text/plain").await;
+    let room = bob.create_public_room().await;
+    alice.join(&room).await;
+    let content = json!({"msgtype": "m.file", "body": "look", "url": uri});
+    let event = bob.send(&room, "m.room.message", content).await;
+    alice.post(&path!("/v3/rooms/{}/report/{}", room, event), json!({"reason": "bad"})).await.expect_ok();
+
+    let reports = admin.get("/_synapse/admin/v1/event_reports").query("room_id", &room).await.expect_ok();
+    let report = format!("/_synapse/admin/v1/event_reports/{}", reports.at("event_reports")[0]["id"]);
+    let report = admin.get(&report).await.expect_ok();
+    let reported = report.at("event_json")["content"]["url"].as_str().expect("a URI").to_owned();
+    let info = admin.get(&format!("/_kith/admin/v1/media/info/{}", of(&reported))).await.expect_ok();
+    let info = info.has("uploader", bob.id.as_str()).has("media_type", "text/plain");
+    assert_eq!(info.at("used_by"), &json!([{"room_id": room, "event_id": event}]));
+    let path = format!("/_synapse/admin/v1/media/quarantine/{}", of(&reported));
+    admin.post(&path, json!({})).await.expect_ok();
+
+    download(&alice, &uri).await.expect_err(404, "M_NOT_FOUND");
+    let info = admin.get(&format!("/_kith/admin/v1/media/info/{}", of(&uri))).await.expect_ok();
+    info.has("quarantined_by", admin.id.as_str());
+}
+
+/// Old files are deleted on demand: those that are large enough, and that are nobody's picture unless that is wanted too.
+/// spec: client-server-api/#content-repo
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+#[tokio::test]
+async fn old_files_are_deleted_on_demand() {
+    let server = ServerOptions::default().shared_secret("a secret").start().await;
+    let (admin, alice) = (admin_of(&server).await, server.register("alice").await);
+    let (small, large, picture) = (
+        upload(&alice, vec![1; 100], "image/png").await,
+        upload(&alice, vec![2; 2000], "image/png").await,
+        upload(&alice, vec![3; 2000], "image/png").await,
+    );
+    let profile = path!("/v3/profile/{}/avatar_url", &alice.id);
+    alice.put(&profile, json!({"avatar_url": picture})).await.expect_ok();
+    let delete = |before: &str| {
+        let request = admin.post("/_synapse/admin/v1/media/delete", json!({}));
+        request.query("before_ts", before).query("size_gt", "1000")
+    };
+
+    delete("1000").await.expect_refused();
+    delete("1500000000000").await.expect_ok().has("total", 0);
+    let deleted = delete("4000000000000").await.expect_ok();
+    assert_eq!(deleted.at("deleted_media"), &json!([id_of(&large)]));
+    download(&alice, &large).await.expect_err(404, "M_NOT_FOUND");
+    download(&alice, &small).await.expect_status(200);
+    download(&alice, &picture).await.expect_status(200);
+    delete("4000000000000").query("keep_profiles", "false").await.expect_ok().has("total", 1);
+    download(&alice, &picture).await.expect_err(404, "M_NOT_FOUND");
+}
+
+/// All of this is for administrators.
+/// spec: client-server-api/#content-repo-security-considerations
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// not on synapse: it does not have all of these
+#[tokio::test]
+async fn administration_is_for_administrators() {
+    let (server, _, alice) = scene().await;
+    let uri = upload(&alice, "mine", "text/plain").await;
+    let hash = "ab".repeat(32);
+    let requests = [
+        (Method::DELETE, format!("/_synapse/admin/v1/media/{}", of(&uri))),
+        (Method::POST, "/_synapse/admin/v1/media/delete?before_ts=4000000000000".to_owned()),
+        (Method::POST, "/_synapse/admin/v1/purge_media_cache?before_ts=4000000000000".to_owned()),
+        (Method::POST, format!("/_synapse/admin/v1/media/unquarantine/{}", of(&uri))),
+        (Method::POST, format!("/_synapse/admin/v1/media/protect/{}", id_of(&uri))),
+        (Method::POST, format!("/_synapse/admin/v1/media/unprotect/{}", id_of(&uri))),
+        (Method::POST, path!("/_synapse/admin/v1/user/{}/media/quarantine", &alice.id)),
+        (Method::POST, "/_synapse/admin/v1/room/!a:b.example/media/quarantine".to_owned()),
+        (Method::GET, "/_synapse/admin/v1/room/!a:b.example/media".to_owned()),
+        (Method::DELETE, path!("/_synapse/admin/v1/users/{}/media", &alice.id)),
+        (Method::GET, "/_synapse/admin/v1/statistics/users/media".to_owned()),
+        (Method::GET, format!("/_kith/admin/v1/media/info/{}", of(&uri))),
+        (Method::GET, "/_kith/admin/v1/media/blocked".to_owned()),
+        (Method::DELETE, format!("/_kith/admin/v1/media/blocked/{hash}")),
+    ];
+    for (method, path) in requests {
+        let request = alice.request(method.clone(), &path);
+        let request = if method == Method::POST { request.json(&json!({})) } else { request };
+        request.await.expect_err(403, "M_FORBIDDEN");
+        server.request(method, &path).await.expect_err(401, "M_MISSING_TOKEN");
+    }
+    expect_file(download(&alice, &uri).await, b"mine", "text/plain");
+}
+
+/// What administrators name wrongly is not found, or refused.
+/// spec: client-server-api/#content-repo-security-considerations
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// not on synapse: some of its errors differ
+#[tokio::test]
+async fn nonsense_of_administrators() {
+    let (server, admin, alice) = scene().await;
+    let nowhere = format!("{}/thereisnosuchid", server.name());
+    for path in [
+        format!("/_synapse/admin/v1/media/quarantine/{nowhere}"),
+        format!("/_synapse/admin/v1/media/unquarantine/{nowhere}"),
+        "/_synapse/admin/v1/media/protect/thereisnosuchid".to_owned(),
+        "/_synapse/admin/v1/media/protect/a%00b".to_owned(),
+        "/_synapse/admin/v1/room/!nowhere:b.example/media/quarantine".to_owned(),
+        "/_synapse/admin/v1/user/@nobody:b.example/media/quarantine".to_owned(),
+    ] {
+        let answer = admin.post(&path, json!({})).await;
+        assert!(answer.status == 404 || answer.status == 400, "{answer}");
+    }
+    admin.get(&format!("/_kith/admin/v1/media/info/{nowhere}")).await.expect_err(404, "M_NOT_FOUND");
+    let unblocked = admin.delete(&format!("/_kith/admin/v1/media/blocked/{}", "cd".repeat(32))).await;
+    unblocked.expect_err(404, "M_NOT_FOUND");
+    let listed = admin.get(&path!("/_synapse/admin/v1/users/{}/media", &alice.id)).query("dir", "x").await;
+    listed.expect_err(400, "M_INVALID_PARAM");
+    let blocked = format!("/_kith/admin/v1/media/blocked/{}", "ef".repeat(32));
+    let answer = admin.put(&blocked, json!({"reason": "nul \u{0} byte"})).await;
+    assert!(answer.status < 500, "{answer}");
 }

@@ -1,8 +1,9 @@
 //! Media of other servers.
 
-use super::ground::{download, expect_file, id_of, upload, upload_request};
+use super::ground::{admin_of, download, download_path, expect_file, id_of, of, upload, upload_request};
+use http::Method;
 use sytest_like::fake::Reply;
-use sytest_like::{FakeServer, Pair, Server, User};
+use sytest_like::{FakeServer, Pair, Server, User, json};
 
 const DOWNLOAD: &str = "media/download";
 
@@ -160,4 +161,171 @@ async fn another_server_asks() {
     let thumbnail = format!("/_matrix/federation/v1/media/thumbnail/{}", id_of(&uri));
     let answer = fake.get(server.name(), &thumbnail).query("width", "32").query("height", "32").await;
     answer.expect_err(400, "M_UNKNOWN");
+}
+
+/// Parts of a file of another server are handed out like those of one's own.
+/// spec: client-server-api/#get_matrixclientv1mediadownloadservernamemediaid
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// not on synapse: it has no ranges
+#[tokio::test]
+async fn parts_of_files_of_another_server() {
+    let (alice, fake) = with_fake().await;
+    let uri = format!("mxc://{}/parts", fake.name());
+    fake.always(DOWNLOAD, parts("0123456789"));
+
+    // The whole is fetched, whatever is asked for first.
+    let middle = download(&alice, &uri).header("range", "bytes=3-5").await.expect_status(206);
+    let whole = expect_file(download(&alice, &uri).await, b"0123456789", "text/plain");
+
+    assert_eq!(middle.body.as_ref(), b"345");
+    let tag = whole.header("etag").to_owned();
+    download(&alice, &uri).header("if-none-match", &tag).await.expect_status(304);
+    assert_eq!(fake.received(DOWNLOAD).len(), 1);
+}
+
+/// Pictures of another server have thumbnails here, and that server gives thumbnails of them too, in two parts.
+/// spec: server-server-api/#get_matrixfederationv1mediathumbnailmediaid
+/// covers: GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}
+/// covers: GET /_matrix/federation/v1/media/thumbnail/{mediaId}
+#[tokio::test]
+async fn thumbnails_of_another_server() {
+    let pair = Pair::shared().await;
+    let (alice, bob) = (pair.near.register("alice").await, pair.far.register("bob").await);
+    let uri = upload(&bob, picture(), "image/png").await;
+
+    let path = download_path(&uri).replace("download", "thumbnail");
+    let size = |request: sytest_like::Request| {
+        request.query("width", "96").query("height", "96").query("method", "crop")
+    };
+    let answer = size(alice.get(&path)).await.expect_status(200);
+    let read = image::load_from_memory(&answer.body).expect("a thumbnail can be read");
+    assert_eq!((read.width(), read.height()), (96, 96));
+
+    let fake = FakeServer::start().await;
+    let path = format!("/_matrix/federation/v1/media/thumbnail/{}", id_of(&uri));
+    let request = fake.get(pair.far.name(), &path).query("width", "96").query("height", "96");
+    let answer = request.query("method", "crop").await.expect_status(200);
+    assert!(answer.header("content-type").starts_with("multipart/mixed"), "{answer}");
+    let head = String::from_utf8_lossy(&answer.body[..answer.body.len().min(400)]).into_owned();
+    assert!(head.contains("application/json") && head.contains("image/"), "{head}");
+    let nonsense = fake.get(pair.far.name(), &path).query("width", "0").query("height", "96").await;
+    assert_eq!(nonsense.status, 400, "{nonsense}");
+}
+
+fn picture() -> Vec<u8> {
+    let pixels = image::RgbImage::from_fn(300, 200, |x, y| image::Rgb([x as u8, y as u8, 40]));
+    let mut file = std::io::Cursor::new(Vec::new());
+    pixels.write_to(&mut file, image::ImageFormat::Png).expect("a picture can be written");
+    file.into_inner()
+}
+
+/// A file that lies elsewhere is fetched from there, whichever way its server says so.
+/// spec: server-server-api/#get_matrixfederationv1mediadownloadmediaid
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+#[tokio::test]
+async fn redirects_are_followed() {
+    let (alice, fake) = with_fake().await;
+    fake.always("storage/file", Reply::bytes(200, "text/plain", "lies there"));
+    let there = format!("https://{}/_matrix/storage/file", fake.name());
+
+    let body = format!("--p\r\n\r\n{{}}\r\n--p\r\nLocation: {there}\r\n\r\n\r\n--p--\r\n");
+    fake.always(DOWNLOAD, Reply::bytes(200, "multipart/mixed; boundary=p", body));
+    let answer = download(&alice, &format!("mxc://{}/one", fake.name())).await;
+    expect_file(answer, b"lies there", "text/plain");
+
+    fake.always(DOWNLOAD, Reply::error(404, "M_UNRECOGNIZED"));
+    fake.always("media/v3/download", Reply::bytes(307, "text/plain", "").header("location", &there));
+    let answer = download(&alice, &format!("mxc://{}/two", fake.name())).await;
+    expect_file(answer, b"lies there", "text/plain");
+}
+
+/// Whoever waits for an upload at another server gets it when it comes, or hears that it has not come.
+/// spec: server-server-api/#get_matrixfederationv1mediadownloadmediaid
+/// covers: GET /_matrix/federation/v1/media/download/{mediaId}
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+#[tokio::test]
+async fn uploads_elsewhere_are_waited_for() {
+    let pair = Pair::shared().await;
+    let (alice, bob) = (pair.near.register("alice").await, pair.far.register("bob").await);
+    let created = bob.request(Method::POST, "/_matrix/media/v1/create").await.expect_ok();
+    let uri = created.str("content_uri").to_owned();
+
+    download(&alice, &uri).query("timeout_ms", "50").await.expect_err(504, "M_NOT_YET_UPLOADED");
+
+    let waiting = tokio::spawn(download(&alice, &uri).query("timeout_ms", "60000").into_future());
+    let path = format!("/_matrix/media/v3/upload/{}", of(&uri));
+    bob.request(Method::PUT, &path).body("here").header("content-type", "text/plain").await.expect_ok();
+    expect_file(waiting.await.expect("an answer"), b"here", "text/plain");
+}
+
+/// Copies are deleted on demand, and fetched again when somebody wants them.
+/// spec: client-server-api/#content-repo
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+#[tokio::test]
+async fn copies_are_deleted_on_demand() {
+    let (server, fake) =
+        tokio::join!(Server::federated().shared_secret("a secret").start(), FakeServer::start());
+    let (admin, alice) = (admin_of(&server).await, server.register("alice").await);
+    let own = upload(&alice, "own", "text/plain").await;
+    let uri = format!("mxc://{}/copied", fake.name());
+    fake.always(DOWNLOAD, parts("a copy"));
+    expect_file(download(&alice, &uri).await, b"a copy", "text/plain");
+    let purge = |before: &str| {
+        admin.post("/_synapse/admin/v1/purge_media_cache", json!({})).query("before_ts", before)
+    };
+
+    purge("soon").await.expect_refused();
+    purge("1500000000000").await.expect_ok().has("deleted", 0);
+    expect_file(download(&alice, &uri).await, b"a copy", "text/plain");
+    assert_eq!(fake.received(DOWNLOAD).len(), 1);
+    purge("4000000000000").await.expect_ok().has("deleted", 1);
+    expect_file(download(&alice, &uri).await, b"a copy", "text/plain");
+    assert_eq!(fake.received(DOWNLOAD).len(), 2);
+    expect_file(download(&alice, &own).await, b"own", "text/plain");
+}
+
+/// What is withheld of another server stays withheld, and blocked content is not taken from one.
+/// spec: client-server-api/#content-repo-security-considerations
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// not on synapse: it has no list of blocked contents
+#[tokio::test]
+async fn withheld_copies_do_not_come_back() {
+    let (server, fake) =
+        tokio::join!(Server::federated().shared_secret("a secret").start(), FakeServer::start());
+    let (admin, alice) = (admin_of(&server).await, server.register("alice").await);
+    fake.always(DOWNLOAD, parts("unwanted"));
+    let uri = |id: &str| format!("mxc://{}/{id}", fake.name());
+    expect_file(download(&alice, &uri("one")).await, b"unwanted", "text/plain");
+
+    let path = format!("/_synapse/admin/v1/media/quarantine/{}", of(&uri("one")));
+    admin.post(&path, json!({})).await.expect_ok();
+    let purge = admin.post("/_synapse/admin/v1/purge_media_cache", json!({}));
+    purge.query("before_ts", "4000000000000").await.expect_ok();
+    download(&alice, &uri("one")).await.expect_err(404, "M_NOT_FOUND");
+    assert_eq!(fake.received(DOWNLOAD).len(), 1);
+
+    let info = format!("/_kith/admin/v1/media/info/{}", of(&uri("one")));
+    let info = admin.get(&info).await.expect_ok();
+    let block = format!("/_kith/admin/v1/media/blocked/{}", info.str("sha256"));
+    admin.put(&block, json!({})).await.expect_ok();
+    download(&alice, &uri("two")).await.expect_err(404, "M_NOT_FOUND");
+}
+
+/// Without a token nothing is fetched from other servers, unless media are still open; nor is it for those who do not want it.
+/// spec: client-server-api/#get_matrixmediav3downloadservernamemediaid
+/// covers: GET /_matrix/media/v3/download/{serverName}/{mediaId}
+/// not on synapse: it has its own day
+#[tokio::test]
+async fn open_requests_for_files_of_another_server() {
+    let open = Server::federated().kith("media.unauthenticated_before", "\"2999-01-01\"");
+    let (closed, open, fake) = tokio::join!(Server::federated().start(), open.start(), FakeServer::start());
+    fake.always(DOWNLOAD, parts("far away"));
+    let path = format!("/_matrix/media/v3/download/{}/afar", fake.name());
+
+    closed.get(&path).await.expect_err(404, "M_NOT_FOUND");
+    open.get(&path).query("allow_remote", "false").await.expect_err(404, "M_NOT_FOUND");
+    assert!(fake.received(DOWNLOAD).is_empty());
+    expect_file(open.get(&path).await, b"far away", "text/plain");
+    // It is here by now.
+    expect_file(open.get(&path).query("allow_remote", "false").await, b"far away", "text/plain");
 }

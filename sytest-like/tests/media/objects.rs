@@ -1,7 +1,7 @@
 //! Files in an S3-compatible store, and on the way there and back.
 
-use super::ground::{download, expect_file, id_of, upload};
-use sytest_like::{ObjectStore, ServerOptions, User, json, unique};
+use super::ground::{admin_of, download, expect_file, files_below, id_of, upload, upload_request};
+use sytest_like::{FakeServer, ObjectStore, Server, ServerOptions, User, json};
 
 fn content(length: u32) -> Vec<u8> {
     (0..length).map(|at| (at * 13 % 256) as u8).collect()
@@ -43,9 +43,7 @@ async fn files_are_kept_in_the_store() {
 async fn deleted_files_are_gone_from_the_store() {
     let store = ObjectStore::start().await;
     let server = store.keeping(ServerOptions::default().shared_secret("a secret")).start().await;
-    let registered =
-        crate::accounts::shared_secret::register(&server, &unique("admin"), true).await.expect_ok();
-    let admin = User::from_login(&server, &registered, "secret words");
+    let admin = admin_of(&server).await;
     let uri = upload(&admin, content(10), "video/mp4").await;
 
     let path = format!("/_synapse/admin/v1/media/{}/{}", server.name(), id_of(&uri));
@@ -89,9 +87,9 @@ async fn missing_files_are_found() {
     let (gone, here) =
         (upload(&alice, "gone", "text/plain").await, upload(&alice, "here", "text/plain").await);
     server.run(&["media", "check"]).await.expect_success();
-    let files = server.data_directory().join("media/files");
-    let gone_file = find(&files, 4, b"gone");
-    std::fs::remove_file(gone_file).expect("the file is there");
+    let files = files_below(&server.data_directory().join("media/files"));
+    let gone_file = files.iter().find(|path| std::fs::read(path).is_ok_and(|content| content == b"gone"));
+    std::fs::remove_file(gone_file.expect("the file is there")).expect("it can be deleted");
 
     server.run(&["media", "check"]).await.expect_failure("kith media check --repair");
     let said = server.run(&["media", "check", "--repair"]).await.expect_success();
@@ -102,20 +100,106 @@ async fn missing_files_are_found() {
     expect_file(download(&alice, &here).await, b"here", "text/plain");
 }
 
-fn find(directory: &std::path::Path, depth: usize, content: &[u8]) -> std::path::PathBuf {
-    let mut paths = vec![directory.to_owned()];
-    for _ in 0..depth {
-        let read = |path: &std::path::PathBuf| {
-            if !path.is_dir() {
-                return vec![path.clone()];
-            }
-            std::fs::read_dir(path)
-                .expect("a directory")
-                .map(|entry| entry.expect("an entry").path())
-                .collect()
-        };
-        paths = paths.iter().flat_map(read).collect();
+/// Files that belong to nothing are found once nobody can be about to use them, and deleted if so asked.
+/// spec: none (operation)
+/// covers: POST /_matrix/media/v3/upload
+/// not on synapse: it has no such command
+#[tokio::test]
+async fn files_that_belong_to_nothing_are_found() {
+    let server = Server::start().await;
+    let alice = server.register("alice").await;
+    let uri = upload(&alice, "kept", "text/plain").await;
+    let directory = server.data_directory().join("media/files/00/00");
+    std::fs::create_dir_all(&directory).expect("a directory can be made");
+    let (young, old) = (directory.join("young"), directory.join("old"));
+    for path in [&young, &old] {
+        std::fs::write(path, "left behind").expect("a file can be written");
     }
-    let found = paths.into_iter().find(|path| std::fs::read(path).is_ok_and(|read| read == content));
-    found.expect("the file is there")
+    let file = std::fs::File::options().write(true).open(&old).expect("the file is there");
+    file.set_modified(std::time::UNIX_EPOCH).expect("its time can be set");
+
+    server.run(&["media", "check"]).await.expect_failure("kith media check --repair");
+    let said = server.run(&["media", "check", "--repair"]).await.expect_success();
+
+    assert!(said.contains("00/00/old") && !said.contains("young"), "{said}");
+    assert!(young.exists() && !old.exists());
+    expect_file(download(&alice, &uri).await, b"kept", "text/plain");
+}
+
+/// A damaged file is not moved, and all others are; when it is whole again, the same command moves it too.
+/// spec: none (operation)
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// not on synapse: it has no such command
+#[tokio::test]
+async fn damaged_files_are_not_moved() {
+    let store = ObjectStore::start().await;
+    let server = store.known_to(ServerOptions::default()).start().await;
+    let alice = server.register("alice").await;
+    let (whole, damaged) = (content(1000), content(2000));
+    let uris = [upload(&alice, &*whole, "video/mp4").await, upload(&alice, &*damaged, "video/mp4").await];
+    let files = files_below(&server.data_directory().join("media/files"));
+    let file = files.iter().find(|path| path.metadata().is_ok_and(|metadata| metadata.len() == 2000));
+    let file = file.expect("the file is there");
+    std::fs::write(file, vec![0; 2000]).expect("it can be damaged");
+
+    server.run(&["media", "migrate", "s3"]).await.expect_failure("kith media check");
+    assert_eq!(store.count().await, 1);
+    assert!(file.exists());
+    std::fs::write(file, &damaged).expect("it can be mended");
+    server.run(&["media", "migrate", "s3"]).await.expect_success();
+
+    assert_eq!(store.count().await, 2);
+    assert!(!file.exists());
+    expect(&alice, &uris[0], &whole).await;
+    expect(&alice, &uris[1], &damaged).await;
+}
+
+/// Clients and other servers are sent to the store if so configured, which answers as the server would.
+/// spec: client-server-api/#get_matrixclientv1mediadownloadservernamemediaid
+/// covers: GET /_matrix/client/v1/media/download/{serverName}/{mediaId}
+/// covers: GET /_matrix/media/v3/download/{serverName}/{mediaId}
+/// covers: GET /_matrix/federation/v1/media/download/{mediaId}
+/// not on synapse: it has such a store only with a module
+#[tokio::test]
+async fn clients_are_sent_to_the_store() {
+    let store = ObjectStore::start().await;
+    let options = store.keeping(Server::federated()).kith("media.s3_link_seconds", "60");
+    let options = options.kith("media.unauthenticated_before", "\"2999-01-01\"");
+    let (server, fake) = tokio::join!(options.start(), FakeServer::start());
+    let alice = server.register("alice").await;
+    let request = upload_request(&alice, b"in the store".to_vec(), "text/plain");
+    let uri = request.query("filename", "n\u{e4}me.txt").await.expect_ok().str("content_uri").to_owned();
+
+    let answer = download(&alice, &uri).await.expect_status(307);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let file = store.follow(answer.header("location")).await;
+    assert!(file.contains("in the store") && file.contains("text/plain"), "{file}");
+    assert!(file.to_lowercase().contains("inline; filename*=utf-8''n%c3%a4me.txt"), "{file}");
+
+    // Old clients say that they can be sent elsewhere.
+    let old = format!("/_matrix/media/v3/download/{}/{}", server.name(), id_of(&uri));
+    expect_file(server.get(&old).await, b"in the store", "text/plain");
+    server.get(&old).query("allow_redirect", "true").await.expect_status(307);
+
+    let path = format!("/_matrix/federation/v1/media/download/{}", id_of(&uri));
+    let answer = fake.get(server.name(), &path).await.expect_status(200);
+    let parts = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(parts.contains("Location: http") && !parts.contains("in the store"), "{parts}");
+}
+
+/// `kith check` says where files are kept, and whether they can be.
+/// spec: none (operation)
+/// not on synapse: it has no such command
+#[tokio::test]
+async fn check_looks_at_the_stores() {
+    let store = ObjectStore::start().await;
+    let (good, bad) = tokio::join!(
+        store.keeping(ServerOptions::default()).start(),
+        store.keeping(ServerOptions::default()).kith("media.s3_bucket", "\"no-such-bucket\"").start(),
+    );
+
+    let said = good.run(&["check"]).await.output;
+    assert!(said.contains("files come in through") && said.contains("can be read"), "{said}");
+    let ran = bad.run(&["check"]).await;
+    assert!(!ran.is_success && ran.output.contains("BAD   media"), "{ran:?}");
 }

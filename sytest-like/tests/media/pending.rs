@@ -147,3 +147,36 @@ async fn unknown_ids_are_not_found() {
 
     alice.get(&path).await.expect_err(404, "M_NOT_FOUND");
 }
+
+/// An id that nothing was uploaded under in time is as if it had never been.
+/// spec: client-server-api/#post_matrixmediav1create
+/// covers: PUT /_matrix/media/v3/upload/{serverName}/{mediaId}
+#[tokio::test]
+async fn ids_expire() {
+    let options = ServerOptions::default().kith("media.pending_upload_hours", "0");
+    let server = options.synapse("unused_expiration_time", 0.into()).start().await;
+    let alice = server.register("alice").await;
+    let uri = create(&alice).await;
+
+    put(&alice, &uri, "too late").await.expect_err(404, "M_NOT_FOUND");
+    download(&alice, &uri).await.expect_err(404, "M_NOT_FOUND");
+    // Neither do they count against the limit.
+    for _ in 0..25 {
+        create(&alice).await;
+    }
+}
+
+/// What is put under an id keeps to the same limits as other uploads.
+/// spec: client-server-api/#put_matrixmediav3uploadservernamemediaid
+/// covers: PUT /_matrix/media/v3/upload/{serverName}/{mediaId}
+#[tokio::test]
+async fn limits_hold_for_ids_too() {
+    let options = ServerOptions::default().kith("media.max_upload_bytes", "10");
+    let server = options.synapse("max_upload_size", 10.into()).start().await;
+    let alice = server.register("alice").await;
+    let uri = create(&alice).await;
+
+    put(&alice, &uri, "more than ten bytes").await.expect_err(413, "M_TOO_LARGE");
+    put(&alice, &uri, "x").anonymous().await.expect_err(401, "M_MISSING_TOKEN");
+    put(&alice, &uri, "ten bytes.").await.expect_ok();
+}

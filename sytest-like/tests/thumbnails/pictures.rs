@@ -132,3 +132,19 @@ pub(super) fn size(answer: &Response) -> (u32, u32) {
 pub(super) fn is_near(found: Rgba<u8>, expected: [u8; 3]) -> bool {
     found.0.iter().zip(expected).all(|(found, expected)| found.abs_diff(expected) < 40)
 }
+
+/// A film of this size, if there is a program that makes one.
+pub(super) fn film(width: u32, height: u32) -> Option<Vec<u8>> {
+    let directory = std::env::temp_dir().join(sytest_like::unique("kith-film"));
+    std::fs::create_dir_all(&directory).expect("a directory can be made");
+    let file = directory.join("film.mp4");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i"])
+        .arg(format!("color=c=red:s={width}x{height}:d=1:r=10"))
+        .args(["-pix_fmt", "yuv420p", "-c:v", "mpeg4"])
+        .arg(&file)
+        .status();
+    let film = made.is_ok_and(|status| status.success()).then(|| std::fs::read(&file).expect("a film"));
+    std::fs::remove_dir_all(&directory).expect("the directory can be deleted");
+    film
+}

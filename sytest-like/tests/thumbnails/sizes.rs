@@ -4,7 +4,7 @@ use image::{GenericImageView as _, ImageFormat};
 use sytest_like::{Server, ServerOptions};
 
 use super::pictures::{
-    Media, RED, glass, is_near, photo, picture, quarters, size, uploaded, with_exif, written,
+    Media, RED, film, glass, is_near, photo, picture, quarters, size, uploaded, with_exif, written,
 };
 
 /// The sizes that servers should have are served: no smaller than asked, in the picture's own proportions when it is
@@ -180,4 +180,28 @@ async fn unauthenticated_thumbnails_are_of_old_media_only() {
     let path = format!("/_matrix/media/v3/thumbnail/{name}/{id}");
     let answer = server.get(&path).query("width", "32").query("height", "32").query("method", "crop").await;
     answer.expect_err(404, "M_NOT_FOUND");
+}
+
+/// Films show one of their first moments where ffmpeg is installed, and have no thumbnail where it is not.
+/// spec: client-server-api/#thumbnails
+/// covers: GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}
+/// not on synapse: it makes no thumbnails of films
+#[tokio::test]
+async fn films_have_posters() {
+    let without = ServerOptions::default().kith("media.ffmpeg", "\"\"").start().await;
+    let (there, here) = (Server::shared().await.register("alice").await, without.register("alice").await);
+    let made = film(320, 200);
+    let film = made.clone().unwrap_or_else(|| b"\0\0\0\x18ftypisom\0\0\0\0isomiso2".to_vec());
+
+    let nothing = uploaded(&here, "video/mp4", film.clone()).await;
+    nothing.thumbnail(&here, (96, 96, "crop")).await.expect_err(400, "M_UNKNOWN");
+    let media = uploaded(&there, "video/mp4", film).await;
+    let answer = media.thumbnail(&there, (96, 96, "crop")).await;
+    if made.is_none() {
+        answer.expect_err(400, "M_UNKNOWN");
+        return;
+    }
+    let poster = picture(&answer.expect_status(200));
+    assert_eq!(poster.dimensions(), (96, 96));
+    assert!(is_near(poster.get_pixel(48, 48), RED), "{:?}", poster.get_pixel(48, 48));
 }

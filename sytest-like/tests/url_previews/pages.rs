@@ -31,6 +31,7 @@ async fn open_graph_and_its_picture() {
     let answer =
         answer.has("og:image:type", "image/png").has("og:image:width", 320).has("og:image:height", 200);
     let answer = answer.has("matrix:image:size", file.len());
+    assert!(answer.str("matrix:image:blurhash").len() > 6, "{answer}");
     let uri = answer.str("og:image").strip_prefix("mxc://").expect("the picture is ours").to_owned();
     assert_eq!(uri.split('/').next(), Some(server.name()));
     let kept = alice.get(&format!("/v1/media/download/{uri}")).await.expect_status(200);

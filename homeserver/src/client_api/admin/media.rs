@@ -14,7 +14,7 @@ use hs_storage::{
     media::{MediaHash, MediaItem},
     media_admin::MediaQuery,
 };
-use media_repo::{Failure, MediaUri, Repository, store::hex};
+use media_repo::{Failure, MediaId, MediaUri, Repository, store::hex};
 use ruma::{OwnedRoomId, OwnedUserId};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -181,9 +181,10 @@ async fn set_protection(
     id: &str,
     is_protected: bool,
 ) -> Result<JsonReply<Value>, ApiError> {
+    let id = MediaId::parse(id).ok_or_else(unknown)?;
     let done = async {
         let mut txn = repository.store().begin().await?;
-        let is_known = txn.set_media_protection(id, is_protected).await?;
+        let is_known = txn.set_media_protection(id.as_str(), is_protected).await?;
         txn.commit().await?;
         Ok::<_, StorageError>(is_known)
     };
