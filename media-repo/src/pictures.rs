@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use hs_storage::{
-    StorageError,
-    media::{BlobRecord, ThumbnailKey},
-};
+use hs_storage::{StorageError, media::BlobRecord, media_blobs::ThumbnailKey};
 
 use crate::{
     download::Media,

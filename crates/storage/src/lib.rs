@@ -35,6 +35,7 @@ pub mod log;
 pub mod mail_pushers;
 pub mod media;
 pub mod media_admin;
+pub mod media_blobs;
 pub mod media_lifecycle;
 pub mod membership;
 pub mod missed;

@@ -1,11 +1,6 @@
-//! What media ids stand for, and where the bytes lie.
-//!
-//! A file is written before its row, and its row is deleted before it: a crash leaves files without rows, which
-//! `kith media check` finds, and never rows without files. Whoever wants to delete a blob locks its row first and then looks
-//! whether anything refers to it; whoever wants to refer to it locks it too.
+//! What media ids stand for. Where the bytes lie is in `media_blobs.rs`.
 
 use hs_model::ids::UserNid;
-use ruma::OwnedUserId;
 
 use crate::{
     Reader, Txn,
@@ -47,7 +42,7 @@ pub enum BlobStore {
 }
 
 impl BlobStore {
-    fn from_code(code: i16, row: &str) -> Result<Self> {
+    pub(crate) fn from_code(code: i16, row: &str) -> Result<Self> {
         match code {
             1 => Ok(Self::Disk),
             2 => Ok(Self::Objects),
@@ -113,21 +108,6 @@ pub struct NewMedia<'a> {
     pub now_ms: i64,
 }
 
-/// A thumbnail that is wanted or there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThumbnailKey {
-    /// The content that it is of.
-    pub source: MediaHash,
-    /// The width asked for.
-    pub width: i32,
-    /// The height asked for.
-    pub height: i32,
-    /// Whether it is cropped rather than scaled.
-    pub is_cropped: bool,
-    /// Whether it moves.
-    pub is_animated: bool,
-}
-
 impl Reader {
     /// What is known of media.
     pub async fn find_media(&mut self, key: MediaKey<'_>) -> Result<Option<MediaRecord>> {
@@ -190,88 +170,6 @@ impl Reader {
         .await?;
         Ok(found)
     }
-
-    /// A thumbnail: its file and its type.
-    pub async fn find_thumbnail(&mut self, key: ThumbnailKey) -> Result<Option<(BlobRecord, String)>> {
-        let row = sqlx::query!(
-            "SELECT t.content_type, b.hash, b.store, b.key, b.size
-             FROM media_thumbnails t
-             JOIN media_blobs b USING (hash)
-             WHERE t.source_hash = $1 AND t.width = $2 AND t.height = $3 AND t.method = $4 AND t.is_animated = $5",
-            &key.source[..],
-            key.width,
-            key.height,
-            i16::from(!key.is_cropped),
-            key.is_animated
-        )
-        .fetch_optional(self.conn())
-        .await?;
-        row.map(|row| {
-            let blob = BlobRecord {
-                hash: media_hash(&row.hash)?,
-                store: BlobStore::from_code(row.store, &row.key)?,
-                key: row.key,
-                size: row.size as u64,
-            };
-            Ok((blob, row.content_type))
-        })
-        .transpose()
-    }
-
-    /// Blobs in the order of their hashes, after one of them; those in one store alone, if one is named.
-    pub async fn list_blobs(
-        &mut self,
-        after: &[u8],
-        store: Option<BlobStore>,
-        limit: i64,
-    ) -> Result<Vec<BlobRecord>> {
-        let rows = sqlx::query!(
-            "SELECT hash, store, key, size FROM media_blobs
-             WHERE hash > $1 AND ($2::smallint IS NULL OR store = $2)
-             ORDER BY hash
-             LIMIT $3",
-            after,
-            store.map(|store| store as i16),
-            limit
-        )
-        .fetch_all(self.conn())
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(BlobRecord {
-                    hash: media_hash(&row.hash)?,
-                    store: BlobStore::from_code(row.store, &row.key)?,
-                    key: row.key,
-                    size: row.size as u64,
-                })
-            })
-            .collect()
-    }
-
-    /// Where content lies.
-    pub async fn find_blob(&mut self, hash: &MediaHash) -> Result<Option<BlobRecord>> {
-        let row = sqlx::query!("SELECT store, key, size FROM media_blobs WHERE hash = $1", &hash[..])
-            .fetch_optional(self.conn())
-            .await?;
-        row.map(|row| {
-            let store = BlobStore::from_code(row.store, &row.key)?;
-            Ok(BlobRecord { hash: *hash, store, key: row.key, size: row.size as u64 })
-        })
-        .transpose()
-    }
-
-    /// Those of the file names that a blob has.
-    pub async fn list_known_blob_keys(&mut self, store: BlobStore, keys: &[String]) -> Result<Vec<String>> {
-        // File names begin with the hash, but who knows what lies there: it is the names that are compared.
-        let keys = sqlx::query_scalar!(
-            "SELECT key FROM media_blobs WHERE store = $1 AND key = ANY($2)",
-            store as i16,
-            keys
-        )
-        .fetch_all(self.conn())
-        .await?;
-        Ok(keys)
-    }
 }
 
 pub(crate) fn media_hash(bytes: &[u8]) -> Result<MediaHash> {
@@ -319,30 +217,6 @@ impl Txn {
         .execute(self.conn())
         .await?;
         Ok(None)
-    }
-
-    /// Notes content whose file has been written. The answer says where the content lies: elsewhere, when it was there
-    /// already, so that the file just written is not needed. Until the transaction ends nobody deletes it.
-    pub async fn upsert_blob(&mut self, blob: &BlobRecord, now_ms: i64) -> Result<BlobRecord> {
-        let row = sqlx::query!(
-            "INSERT INTO media_blobs (hash, store, key, size, created_at)
-             VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (hash) DO UPDATE SET size = media_blobs.size
-             RETURNING store, key, size",
-            &blob.hash[..],
-            blob.store as i16,
-            blob.key,
-            blob.size as i64,
-            now_ms
-        )
-        .fetch_one(self.conn())
-        .await?;
-        Ok(BlobRecord {
-            hash: blob.hash,
-            store: BlobStore::from_code(row.store, &row.key)?,
-            key: row.key,
-            size: row.size as u64,
-        })
     }
 
     /// Stores media under an id. `false` when there is something under it already.
@@ -404,33 +278,6 @@ impl Txn {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Notes a thumbnail whose content is stored.
-    pub async fn upsert_thumbnail(
-        &mut self,
-        key: ThumbnailKey,
-        blob: &BlobRecord,
-        content_type: &str,
-        now_ms: i64,
-    ) -> Result<()> {
-        sqlx::query!(
-            "INSERT INTO media_thumbnails (source_hash, width, height, method, is_animated, hash, content_type, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (source_hash, width, height, method, is_animated)
-             DO UPDATE SET hash = EXCLUDED.hash, content_type = EXCLUDED.content_type",
-            &key.source[..],
-            key.width,
-            key.height,
-            i16::from(!key.is_cropped),
-            key.is_animated,
-            &blob.hash[..],
-            content_type,
-            now_ms
-        )
-        .execute(self.conn())
-        .await?;
-        Ok(())
-    }
-
     /// Notes that media were asked for.
     pub async fn touch_media(&mut self, nids: &[i64], now_ms: i64) -> Result<()> {
         // In order, so that two replicas do not wait for each other in a circle.
@@ -443,88 +290,6 @@ impl Txn {
         .execute(self.conn())
         .await?;
         Ok(())
-    }
-
-    /// Notes that the file of a blob lies elsewhere now. `false` when it has been deleted or moved meanwhile.
-    pub async fn move_blob(&mut self, from: &BlobRecord, to: &BlobRecord) -> Result<bool> {
-        let done = sqlx::query!(
-            "UPDATE media_blobs SET store = $4, key = $5 WHERE hash = $1 AND store = $2 AND key = $3",
-            &from.hash[..],
-            from.store as i16,
-            from.key,
-            to.store as i16,
-            to.key
-        )
-        .execute(self.conn())
-        .await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Deletes blobs that nothing refers to: of these hashes, or all. Their files are to be deleted after the commit.
-    pub async fn delete_unused_blobs(
-        &mut self,
-        hashes: Option<&[Vec<u8>]>,
-        limit: i64,
-    ) -> Result<Vec<BlobRecord>> {
-        // Thumbnails of what is gone keep their contents alive no longer.
-        sqlx::query!(
-            "DELETE FROM media_thumbnails t
-             WHERE ($1::bytea[] IS NULL OR t.source_hash = ANY($1))
-               AND NOT EXISTS (SELECT 1 FROM media m WHERE m.hash = t.source_hash)",
-            hashes as Option<&[Vec<u8>]>
-        )
-        .execute(self.conn())
-        .await?;
-        // First the locks, then another look: whoever began to refer to one before has committed by then.
-        let candidates = sqlx::query_scalar!(
-            "SELECT hash FROM media_blobs b
-             WHERE NOT EXISTS (SELECT 1 FROM media m WHERE m.hash = b.hash)
-               AND NOT EXISTS (SELECT 1 FROM media_thumbnails t WHERE t.hash = b.hash)
-             ORDER BY hash
-             LIMIT $1
-             FOR UPDATE SKIP LOCKED",
-            limit
-        )
-        .fetch_all(self.conn())
-        .await?;
-        let rows = sqlx::query!(
-            "DELETE FROM media_blobs b
-             WHERE hash = ANY($1)
-               AND NOT EXISTS (SELECT 1 FROM media m WHERE m.hash = b.hash)
-               AND NOT EXISTS (SELECT 1 FROM media_thumbnails t WHERE t.hash = b.hash)
-             RETURNING hash, store, key, size",
-            &candidates
-        )
-        .fetch_all(self.conn())
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(BlobRecord {
-                    hash: media_hash(&row.hash)?,
-                    store: BlobStore::from_code(row.store, &row.key)?,
-                    key: row.key,
-                    size: row.size as u64,
-                })
-            })
-            .collect()
-    }
-
-    /// Forgets blobs whose files are gone, with everything that refers to them. Answers with the media that are lost:
-    /// servers and ids.
-    pub async fn delete_lost_blobs(&mut self, hashes: &[Vec<u8>]) -> Result<Vec<(String, String)>> {
-        sqlx::query!("DELETE FROM media_thumbnails WHERE hash = ANY($1)", hashes)
-            .execute(self.conn())
-            .await?;
-        let lost = sqlx::query!("SELECT media_nid, origin, media_id FROM media WHERE hash = ANY($1)", hashes)
-            .fetch_all(self.conn())
-            .await?;
-        let nids: Vec<i64> = lost.iter().map(|row| row.media_nid).collect();
-        self.delete_media(&nids).await?;
-        sqlx::query!("DELETE FROM media_thumbnails WHERE source_hash = ANY($1)", hashes)
-            .execute(self.conn())
-            .await?;
-        sqlx::query!("DELETE FROM media_blobs WHERE hash = ANY($1)", hashes).execute(self.conn()).await?;
-        Ok(lost.into_iter().map(|row| (row.origin, row.media_id)).collect())
     }
 
     /// Deletes media, and what their uploaders are charged for them. Answers with the hashes of the contents, which may be
@@ -552,33 +317,4 @@ impl Txn {
         .await?;
         Ok(rows.into_iter().map(|row| row.hash).collect())
     }
-}
-
-/// Media in a list for administrators.
-#[derive(Clone, Debug)]
-pub struct MediaItem {
-    /// Its number.
-    pub nid: i64,
-    /// The server; empty for this one.
-    pub origin: String,
-    /// The id.
-    pub media_id: String,
-    /// Who uploaded it.
-    pub uploader: Option<OwnedUserId>,
-    /// Its type.
-    pub content_type: Option<String>,
-    /// Its name.
-    pub file_name: Option<String>,
-    /// How long it is.
-    pub size: i64,
-    /// SHA-256 of its content.
-    pub hash: Option<Vec<u8>>,
-    /// When its id was made.
-    pub created_at: i64,
-    /// When it was last asked for.
-    pub used_at: i64,
-    /// Who had it withheld.
-    pub quarantined_by: Option<String>,
-    /// Whether it is spared from quarantine by room or user.
-    pub is_protected: bool,
 }

@@ -1,11 +1,12 @@
 //! What administrators do to media.
 
 use hs_model::ids::{RoomNid, UserNid};
+use ruma::OwnedUserId;
 
 use crate::{
     Reader, Txn,
     error::{Result, StorageError},
-    media::{MediaHash, MediaItem, MediaKey},
+    media::{MediaHash, MediaKey},
 };
 
 /// Which media a list is of.
@@ -23,6 +24,35 @@ pub struct MediaQuery<'a> {
     pub skip: i64,
     /// How many at most.
     pub limit: i64,
+}
+
+/// Media in a list for administrators.
+#[derive(Clone, Debug)]
+pub struct MediaItem {
+    /// Its number.
+    pub nid: i64,
+    /// The server; empty for this one.
+    pub origin: String,
+    /// The id.
+    pub media_id: String,
+    /// Who uploaded it.
+    pub uploader: Option<OwnedUserId>,
+    /// Its type.
+    pub content_type: Option<String>,
+    /// Its name.
+    pub file_name: Option<String>,
+    /// How long it is.
+    pub size: i64,
+    /// SHA-256 of its content.
+    pub hash: Option<Vec<u8>>,
+    /// When its id was made.
+    pub created_at: i64,
+    /// When it was last asked for.
+    pub used_at: i64,
+    /// Who had it withheld.
+    pub quarantined_by: Option<String>,
+    /// Whether it is spared from quarantine by room or user.
+    pub is_protected: bool,
 }
 
 /// What a user has stored.
@@ -93,7 +123,7 @@ impl Reader {
         .await?;
         let total = rows.first().map_or(0, |row| row.total);
         let items = rows.into_iter().map(|row| {
-            let uploader = row.user_id.map(ruma::OwnedUserId::try_from).transpose().map_err(|_| {
+            let uploader = row.user_id.map(OwnedUserId::try_from).transpose().map_err(|_| {
                 StorageError::Inconsistent {
                     table: "media",
                     column: "uploader_nid",

@@ -11,8 +11,8 @@ use hs_model::ids::UserNid;
 use hs_rooms::Rooms;
 use hs_storage::{
     StorageError,
-    media::{MediaHash, MediaItem},
-    media_admin::MediaQuery,
+    media::MediaHash,
+    media_admin::{MediaItem, MediaQuery},
 };
 use media_repo::{Failure, MediaId, MediaUri, Repository, store::hex};
 use ruma::{OwnedRoomId, OwnedUserId};
