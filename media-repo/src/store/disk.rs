@@ -2,9 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom},
     ops::Range,
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -70,11 +69,11 @@ impl Disk {
 
     pub(super) async fn read(&self, key: &str, range: Range<u64>) -> Result<FileStream, StoreError> {
         let path = self.path(key);
-        let first_end = range.end.min(range.start + PIECE);
+        let length = range.end - range.start;
         let opened = blocking(move || {
-            let file = File::open(path)?;
-            let first = read_at(&file, range.start, first_end)?;
-            Ok((file, first))
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(range.start))?;
+            read_piece(file, length)
         });
         let (file, first) = match opened.await {
             Ok(opened) => opened,
@@ -83,14 +82,14 @@ impl Disk {
             }
             Err(error) => return Err(error.into()),
         };
-        let rest = stream::try_unfold((Arc::new(file), first_end), move |(file, at)| async move {
-            if at >= range.end {
+        let left = length - first.len() as u64;
+        let rest = stream::try_unfold((file, left), move |(file, left)| async move {
+            if left == 0 {
                 return Ok(None);
             }
-            let end = range.end.min(at + PIECE);
-            let reader = Arc::clone(&file);
-            let piece = blocking(move || read_at(&reader, at, end)).await?;
-            Ok(Some((piece, (file, end))))
+            let (file, piece) = blocking(move || read_piece(file, left)).await?;
+            let left = left - piece.len() as u64;
+            Ok(Some((piece, (file, left))))
         });
         Ok(stream::iter([Ok(first)]).chain(rest).boxed())
     }
@@ -166,10 +165,15 @@ fn sync_directories(root: &Path, directory: &Path, is_new: bool) -> io::Result<(
     Ok(())
 }
 
-fn read_at(file: &File, start: u64, end: u64) -> io::Result<Bytes> {
-    let mut piece = vec![0; (end - start) as usize];
-    file.read_exact_at(&mut piece, start)?;
-    Ok(piece.into())
+/// Reads on, into memory that nobody has to clear before.
+fn read_piece(file: File, left: u64) -> io::Result<(File, Bytes)> {
+    let length = left.min(PIECE);
+    let mut piece = Vec::with_capacity(length as usize);
+    let mut reader = file.take(length);
+    if reader.read_to_end(&mut piece)? as u64 != length {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    Ok((reader.into_inner(), piece.into()))
 }
 
 fn second_level(root: &Path) -> io::Result<Vec<PathBuf>> {
