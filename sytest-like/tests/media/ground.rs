@@ -52,9 +52,22 @@ pub(super) fn of(uri: &str) -> &str {
     uri.strip_prefix("mxc://").expect("an mxc URI")
 }
 
-/// An upload that is written by hand: what comes behind the type in the head, and the body; the answer as it came, if one
-/// came. The connection is closed for writing after that.
+/// An upload that is written by hand: what comes behind the type in the head, and the body; the answer as it came.
 pub(super) async fn raw_upload(user: &User, head: &str, body: &[u8]) -> String {
+    send_by_hand(user, head, body, |_| Ok(())).await
+}
+
+/// The same, and nothing comes after the body; the answer, if there is one.
+pub(super) async fn broken_upload(user: &User, head: &str, body: &[u8]) -> String {
+    send_by_hand(user, head, body, |stream| stream.shutdown(Shutdown::Write)).await
+}
+
+async fn send_by_hand(
+    user: &User,
+    head: &str,
+    body: &[u8],
+    then: fn(&TcpStream) -> std::io::Result<()>,
+) -> String {
     let address = user.server.address().to_owned();
     let head = format!(
         "POST /_matrix/media/v3/upload HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
@@ -65,7 +78,7 @@ pub(super) async fn raw_upload(user: &User, head: &str, body: &[u8]) -> String {
     let ask = move || {
         let mut stream = TcpStream::connect(address)?;
         // A server that has had enough does not read to the end.
-        let _ = stream.write_all(&request).and_then(|()| stream.shutdown(Shutdown::Write));
+        let _ = stream.write_all(&request).and_then(|()| then(&stream));
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok::<_, std::io::Error>(answer)

@@ -1,7 +1,8 @@
 //! Uploading.
 
 use super::ground::{
-    admin_of, download, expect_file, figure, files_below, id_of, of, raw_upload, upload, upload_request,
+    admin_of, broken_upload, download, expect_file, figure, files_below, id_of, of, raw_upload, upload,
+    upload_request,
 };
 use http::Method;
 use sytest_like::{Server, ServerOptions, User, json};
@@ -159,7 +160,7 @@ async fn files_that_break_off_are_not_kept() {
     let server = ServerOptions::default().shared_secret("a secret").start().await;
     let (admin, alice) = (admin_of(&server).await, server.register("alice").await);
 
-    let answer = raw_upload(&alice, "Content-Length: 900000", &vec![7; 600_000]).await;
+    let answer = broken_upload(&alice, "Content-Length: 900000", &vec![7; 600_000]).await;
 
     assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
     let usage = admin.get("/_synapse/admin/v1/statistics/users/media").await.expect_ok();
