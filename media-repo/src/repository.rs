@@ -206,7 +206,7 @@ impl Repository {
     }
 
     /// Stores a picture that belongs to a preview, under an id of this server.
-    pub async fn store_preview_picture(
+    async fn store_preview_picture(
         &self,
         content: bytes::Bytes,
         content_type: &str,

@@ -75,7 +75,7 @@ impl Files {
     }
 
     /// Where new files go.
-    pub fn preferred(&self) -> BlobStore {
+    fn preferred(&self) -> BlobStore {
         if self.prefers_objects { BlobStore::Objects } else { BlobStore::Disk }
     }
 

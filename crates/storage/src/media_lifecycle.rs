@@ -23,13 +23,6 @@ pub struct MediaUse {
 }
 
 impl Reader {
-    /// How far the log has been read.
-    pub async fn find_media_position(&mut self) -> Result<Position> {
-        let position =
-            sqlx::query_scalar!("SELECT position FROM media_follower").fetch_one(self.conn()).await?;
-        Ok(Position(position))
-    }
-
     /// Ids that nothing was uploaded under in time.
     pub async fn list_expired_media(&mut self, now_ms: i64, limit: i64) -> Result<Vec<i64>> {
         let nids = sqlx::query_scalar!(
