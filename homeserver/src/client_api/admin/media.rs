@@ -10,7 +10,7 @@ use hs_http::{ApiError, JsonBody, JsonReply, PathArgs, QueryArgs};
 use hs_model::ids::UserNid;
 use hs_rooms::Rooms;
 use hs_storage::{
-    StorageError,
+    StorageError, Txn,
     media::MediaHash,
     media_admin::{MediaItem, MediaQuery},
 };
@@ -149,13 +149,8 @@ async fn quarantine(
     by: Option<&str>,
     spares_protected: bool,
 ) -> Result<u64, ApiError> {
-    let done = async {
-        let mut txn = repository.store().begin().await?;
-        let count = txn.set_media_quarantine(keys, by, spares_protected, repository.now_ms()).await?;
-        txn.commit().await?;
-        Ok::<_, StorageError>(count)
-    };
-    done.await.map_err(ApiError::internal)
+    let now_ms = repository.now_ms();
+    write(repository, async |txn| txn.set_media_quarantine(keys, by, spares_protected, now_ms).await).await
 }
 
 async fn protect(
@@ -182,13 +177,8 @@ async fn set_protection(
     is_protected: bool,
 ) -> Result<JsonReply<Value>, ApiError> {
     let id = MediaId::parse(id).ok_or_else(unknown)?;
-    let done = async {
-        let mut txn = repository.store().begin().await?;
-        let is_known = txn.set_media_protection(id.as_str(), is_protected).await?;
-        txn.commit().await?;
-        Ok::<_, StorageError>(is_known)
-    };
-    if done.await.map_err(ApiError::internal)? { Ok(JsonReply(json!({}))) } else { Err(unknown()) }
+    let is_known = async |txn: &mut Txn| txn.set_media_protection(id.as_str(), is_protected).await;
+    if write(repository, is_known).await? { Ok(JsonReply(json!({}))) } else { Err(unknown()) }
 }
 
 /// `POST /_synapse/admin/v1/user/{user}/media/quarantine`
@@ -200,13 +190,8 @@ async fn quarantine_of_user(
     session.must_be_admin()?;
     let repository = &media.repository;
     let user = user(repository, &user_id).await?;
-    let done = async {
-        let mut txn = repository.store().begin().await?;
-        let count = txn.quarantine_media_of(user, session.user_id.as_str(), repository.now_ms()).await?;
-        txn.commit().await?;
-        Ok::<_, StorageError>(count)
-    };
-    let count = done.await.map_err(ApiError::internal)?;
+    let (by, now_ms) = (session.user_id.as_str(), repository.now_ms());
+    let count = write(repository, async |txn| txn.quarantine_media_of(user, by, now_ms).await).await?;
     Ok(JsonReply(json!({ "num_quarantined": count })))
 }
 
@@ -404,13 +389,8 @@ async fn block(
     session.must_be_admin()?;
     let hash = parse_hash(&hash)?;
     let repository = &media.repository;
-    let done = async {
-        let mut txn = repository.store().begin().await?;
-        let by = session.user_id.as_str();
-        txn.block_media_hash(&hash, body.reason.as_deref(), by, repository.now_ms()).await?;
-        txn.commit().await
-    };
-    done.await.map_err(ApiError::internal)?;
+    let (reason, by, now_ms) = (body.reason.as_deref(), session.user_id.as_str(), repository.now_ms());
+    write(repository, async |txn| txn.block_media_hash(&hash, reason, by, now_ms).await).await?;
     Ok(JsonReply(json!({})))
 }
 
@@ -422,13 +402,7 @@ async fn unblock(
 ) -> Result<JsonReply<Value>, ApiError> {
     session.must_be_admin()?;
     let hash = parse_hash(&hash)?;
-    let done = async {
-        let mut txn = media.repository.store().begin().await?;
-        let was_blocked = txn.unblock_media_hash(&hash).await?;
-        txn.commit().await?;
-        Ok::<_, StorageError>(was_blocked)
-    };
-    if done.await.map_err(ApiError::internal)? {
+    if write(&media.repository, async |txn| txn.unblock_media_hash(&hash).await).await? {
         Ok(JsonReply(json!({})))
     } else {
         Err(ApiError::not_found("This content is not blocked"))
@@ -454,6 +428,20 @@ fn uri(server: &str, id: &str) -> Result<MediaUri, ApiError> {
 
 fn unknown() -> ApiError {
     ApiError::not_found("There is no such file")
+}
+
+/// Writes in a transaction of its own.
+async fn write<T>(
+    repository: &Repository,
+    change: impl AsyncFnOnce(&mut Txn) -> Result<T, StorageError>,
+) -> Result<T, ApiError> {
+    let written = async {
+        let mut txn = repository.store().begin().await?;
+        let outcome = change(&mut txn).await?;
+        txn.commit().await?;
+        Ok::<_, StorageError>(outcome)
+    };
+    written.await.map_err(ApiError::internal)
 }
 
 async fn user(repository: &Repository, user_id: &OwnedUserId) -> Result<UserNid, ApiError> {
