@@ -6,6 +6,7 @@ use hs_storage::{StorageError, media::BlobRecord, media_blobs::ThumbnailKey};
 
 use crate::{
     download::Media,
+    figures,
     repository::{Failure, Repository},
     store::{FileStream, Received, StoreError},
     thumbnail::{COMMON, Made, Method, Source, Spec, Thumbnail, ThumbnailError},
@@ -83,8 +84,10 @@ impl Repository {
         };
         // Whoever wants one of the usual sizes will want others: reading the picture is most of the work.
         let specs = if COMMON.contains(&spec) { COMMON.to_vec() } else { vec![spec] };
+        let all = self.inner.thumbnailer.make_many(source, specs).await;
+        figures::thumbnails(all.as_ref().map_or_else(ThumbnailError::name, |_| "ok"));
         let mut wanted = None;
-        for (made_for, made) in self.inner.thumbnailer.make_many(source, specs).await? {
+        for (made_for, made) in all? {
             let picture = match made {
                 Made::Original(info) => {
                     Picture { blob: original.clone(), content_type: info.content_type.to_owned() }

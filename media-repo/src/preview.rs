@@ -43,6 +43,7 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     content::{Kind, essence, file_name, sniff},
+    figures,
     thumbnail::{Source, Thumbnailer},
 };
 
@@ -104,6 +105,18 @@ pub enum PreviewError {
     /// The database failed.
     #[error(transparent)]
     Storage(Arc<StorageError>),
+}
+
+impl PreviewError {
+    /// What figures call it.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::InvalidUrl => "invalid",
+            Self::Forbidden => "forbidden",
+            Self::Unreachable(_) => "unreachable",
+            Self::Storage(_) => "failed",
+        }
+    }
 }
 
 impl From<StorageError> for PreviewError {
@@ -257,10 +270,11 @@ impl Shared {
                 self.running.acquire().await.map_err(|_| unreachable_because("the server is stopping"))?;
             self.make(url, &key.languages).await
         };
-        let preview = match timeout(self.options.timeout, making).await {
-            Ok(preview) => preview?,
-            Err(_) => return Err(unreachable_because("it took too long")),
-        };
+        let preview = timeout(self.options.timeout, making)
+            .await
+            .unwrap_or_else(|_| Err(unreachable_because("it took too long")));
+        figures::preview(preview.as_ref().map_or_else(PreviewError::name, |_| "ok"));
+        let preview = preview?;
         self.keep(stored_key, &preview).await?;
         Ok(Arc::new(preview))
     }

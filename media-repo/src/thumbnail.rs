@@ -137,5 +137,18 @@ pub enum ThumbnailError {
     Io(String),
 }
 
+impl ThumbnailError {
+    /// What figures call it.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Unsupported => "unsupported",
+            Self::Unreadable(_) => "unreadable",
+            Self::TooLarge => "too_large",
+            Self::Busy => "busy",
+            Self::Io(_) => "failed",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

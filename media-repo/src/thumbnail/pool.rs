@@ -20,7 +20,10 @@ use super::{
     size::{Method, Plan, Size, plan},
     still::{reduce, shrink},
 };
-use crate::content::{Kind, sniff};
+use crate::{
+    content::{Kind, sniff},
+    figures,
+};
 
 /// The budget of memory is kept in pieces of this size.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -56,6 +59,7 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+        figures::thumbnails_in_line(-1.0);
     }
 }
 
@@ -78,7 +82,8 @@ impl Thumbnailer {
     }
 
     /// How many are worked on or wait.
-    pub fn load(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn load(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
     }
 
@@ -174,6 +179,7 @@ impl Thumbnailer {
     fn wait_in_line(&self) -> Result<Waiting<'_>, ThumbnailError> {
         let waiting = &self.shared.waiting;
         let line = Waiting(waiting);
+        figures::thumbnails_in_line(1.0);
         if waiting.fetch_add(1, Ordering::Relaxed) >= self.shared.options.max_waiting {
             return Err(ThumbnailError::Busy);
         }

@@ -263,10 +263,14 @@ async fn files_are_counted() {
     let uri = upload(&alice, vec![1; 500], "image/png").await;
     raw_upload(&alice, "Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n").await;
     download(&alice, &uri).await.expect_status(200);
+    let thumbnail = alice.get(&format!("/v1/media/thumbnail/{}", of(&uri)));
+    thumbnail.query("width", "32").query("height", "32").await.expect_err(400, "M_UNKNOWN");
 
     assert_eq!(figure(&server, "kith_media_uploads_total{outcome=\"ok\"}").await, "2");
     assert_eq!(figure(&server, "kith_media_uploaded_bytes_total").await, "505");
-    assert_eq!(figure(&server, "kith_media_downloads_total{origin=\"local\"}").await, "1");
+    assert_eq!(figure(&server, "kith_media_downloads_total{origin=\"local\"}").await, "2");
+    assert_eq!(figure(&server, "kith_media_thumbnails_total{outcome=\"unsupported\"}").await, "1");
+    assert_eq!(figure(&server, "kith_media_thumbnails_in_line").await, "0");
 }
 
 /// Replicas share files, and what is done to them at one holds at the other at once.
