@@ -69,7 +69,7 @@ section! {
         pub s3_access_key_id: String = String::new(),
         /// What proves it.
         pub s3_secret_access_key: Secret = Secret::default(),
-        /// Whether the bucket is named in the host (https://bucket.s3.example.org) rather than in the path.
+        /// Whether the bucket is named in the host (bucket.s3.example.org) rather than in the path.
         pub s3_virtual_hosted_style: bool = false,
         /// For how many seconds a link is good that clients and other servers are sent to, to fetch a file from the store
         /// themselves. Web clients can do so only if the store's CORS rules let them. 0: files go through this server.

@@ -13,7 +13,7 @@ section! {
     pub struct UrlPreviews {
         /// Whether there are any.
         pub enabled: bool = true,
-        /// Hosts and URLs that no previews are made of: "example.org", "*.example.org", "https://example.org/private/*".
+        /// Hosts and URLs that no previews are made of: `example.org`, `*.example.org`, `https://example.org/private/*`.
         #[example = "[\"*.internal.example.org\"]"]
         pub deny: Vec<String> = Vec::new(),
         /// Private and loopback networks that pages may be in. Requests to all others of these are refused, at first and after
