@@ -66,6 +66,13 @@ pub struct BlobRecord {
     pub size: u64,
 }
 
+impl BlobRecord {
+    pub(crate) fn from_columns(hash: &[u8], store: i16, key: String, size: i64) -> Result<Self> {
+        let store = BlobStore::from_code(store, &key)?;
+        Ok(Self { hash: media_hash(hash)?, store, key, size: size as u64 })
+    }
+}
+
 /// What is known of media.
 #[derive(Clone, Debug)]
 pub struct MediaRecord {
@@ -125,12 +132,9 @@ impl Reader {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let blob = match (row.hash, row.store, row.key, row.size) {
-            (Some(hash), Some(store), Some(key), Some(size)) => Some(BlobRecord {
-                hash: media_hash(&hash)?,
-                store: BlobStore::from_code(store, &key)?,
-                key,
-                size: size as u64,
-            }),
+            (Some(hash), Some(store), Some(key), Some(size)) => {
+                Some(BlobRecord::from_columns(&hash, store, key, size)?)
+            }
             _ => None,
         };
         let kind = match row.kind {

@@ -7,7 +7,7 @@
 use crate::{
     Reader, Txn,
     error::Result,
-    media::{BlobRecord, BlobStore, MediaHash, media_hash},
+    media::{BlobRecord, BlobStore, MediaHash},
 };
 
 /// A thumbnail that is wanted or there.
@@ -31,11 +31,7 @@ impl Reader {
         let row = sqlx::query!("SELECT store, key, size FROM media_blobs WHERE hash = $1", &hash[..])
             .fetch_optional(self.conn())
             .await?;
-        row.map(|row| {
-            let store = BlobStore::from_code(row.store, &row.key)?;
-            Ok(BlobRecord { hash: *hash, store, key: row.key, size: row.size as u64 })
-        })
-        .transpose()
+        row.map(|row| BlobRecord::from_columns(hash, row.store, row.key, row.size)).transpose()
     }
 
     /// Blobs in the order of their hashes, after one of them; those in one store alone, if one is named.
@@ -57,14 +53,7 @@ impl Reader {
         .fetch_all(self.conn())
         .await?;
         rows.into_iter()
-            .map(|row| {
-                Ok(BlobRecord {
-                    hash: media_hash(&row.hash)?,
-                    store: BlobStore::from_code(row.store, &row.key)?,
-                    key: row.key,
-                    size: row.size as u64,
-                })
-            })
+            .map(|row| BlobRecord::from_columns(&row.hash, row.store, row.key, row.size))
             .collect()
     }
 
@@ -97,12 +86,7 @@ impl Reader {
         .fetch_optional(self.conn())
         .await?;
         row.map(|row| {
-            let blob = BlobRecord {
-                hash: media_hash(&row.hash)?,
-                store: BlobStore::from_code(row.store, &row.key)?,
-                key: row.key,
-                size: row.size as u64,
-            };
+            let blob = BlobRecord::from_columns(&row.hash, row.store, row.key, row.size)?;
             Ok((blob, row.content_type))
         })
         .transpose()
@@ -126,12 +110,7 @@ impl Txn {
         )
         .fetch_one(self.conn())
         .await?;
-        Ok(BlobRecord {
-            hash: blob.hash,
-            store: BlobStore::from_code(row.store, &row.key)?,
-            key: row.key,
-            size: row.size as u64,
-        })
+        BlobRecord::from_columns(&blob.hash, row.store, row.key, row.size)
     }
 
     /// Notes that the file of a blob lies elsewhere now. `false` when it has been deleted or moved meanwhile.
@@ -214,14 +193,7 @@ impl Txn {
         .fetch_all(self.conn())
         .await?;
         rows.into_iter()
-            .map(|row| {
-                Ok(BlobRecord {
-                    hash: media_hash(&row.hash)?,
-                    store: BlobStore::from_code(row.store, &row.key)?,
-                    key: row.key,
-                    size: row.size as u64,
-                })
-            })
+            .map(|row| BlobRecord::from_columns(&row.hash, row.store, row.key, row.size))
             .collect()
     }
 
