@@ -1,7 +1,7 @@
 //! Events of other servers that wait for what comes before them.
 
 use hs_model::ids::RoomNid;
-use ruma::{OwnedEventId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 
 use crate::{
     Reader, Txn,
@@ -19,15 +19,16 @@ pub struct StagedPdu {
     pub json: String,
     /// Its depth.
     pub depth: i64,
+    /// How often it was tried in vain to bring it into its room.
+    pub attempts: i32,
 }
 
 impl Reader {
-    /// How many events wait that a server has sent, and how many in a room.
+    /// How many events wait that a server has sent, and how many of these in a room.
     pub async fn count_staged_pdus(&mut self, origin: &str, room: RoomNid) -> Result<(i64, i64)> {
         let row = sqlx::query!(
-            r#"SELECT
-                 (SELECT COUNT(*) FROM staged_pdus WHERE origin = $1) AS "of_origin!",
-                 (SELECT COUNT(*) FROM staged_pdus WHERE room_nid = $2) AS "in_room!""#,
+            r#"SELECT COUNT(*) AS "of_origin!", COUNT(*) FILTER (WHERE room_nid = $2) AS "in_room!"
+               FROM staged_pdus WHERE origin = $1"#,
             origin,
             room.0
         )
@@ -36,17 +37,37 @@ impl Reader {
         Ok((row.of_origin, row.in_room))
     }
 
-    /// Rooms in which events wait that nobody works on.
-    pub async fn list_staged_rooms(&mut self, now_ms: i64, limit: i64) -> Result<Vec<RoomNid>> {
-        let rooms = sqlx::query_scalar!(
-            "SELECT room_nid FROM staged_pdus WHERE retry_at <= $1 GROUP BY room_nid ORDER BY MIN(retry_at) LIMIT $2",
+    /// Rooms, and the servers whose events wait in them while nobody works on them.
+    pub async fn list_idle_staged(
+        &mut self,
+        now_ms: i64,
+        limit: i64,
+    ) -> Result<Vec<(RoomNid, OwnedServerName)>> {
+        let rows = sqlx::query!(
+            "SELECT room_nid, origin FROM staged_pdus WHERE retry_at <= $1
+             GROUP BY room_nid, origin ORDER BY MIN(retry_at) LIMIT $2",
             now_ms,
             limit
         )
         .fetch_all(self.conn())
         .await?;
-        Ok(rooms.into_iter().map(RoomNid).collect())
+        rows.into_iter().map(|row| Ok((RoomNid(row.room_nid), origin_of(&row.origin)?))).collect()
     }
+
+    /// The servers whose events wait in a room.
+    pub async fn list_staged_origins(&mut self, room: RoomNid) -> Result<Vec<OwnedServerName>> {
+        let origins =
+            sqlx::query_scalar!("SELECT DISTINCT origin FROM staged_pdus WHERE room_nid = $1", room.0)
+                .fetch_all(self.conn())
+                .await?;
+        origins.iter().map(|origin| origin_of(origin)).collect()
+    }
+}
+
+fn origin_of(text: &str) -> Result<OwnedServerName> {
+    let wrong =
+        |_| StorageError::Inconsistent { table: "staged_pdus", column: "origin", row: text.to_owned() };
+    text.try_into().map_err(wrong)
 }
 
 impl Txn {
@@ -78,31 +99,30 @@ impl Txn {
         Ok(())
     }
 
-    /// Takes the shallowest events of a room to work on, until `until`. `is_owner` says that those count too which this
-    /// process took earlier.
+    /// Takes the shallowest events that a server has sent for a room to work on, until `until`: those that are due, and those
+    /// never tried, since whoever wrote them down asks for them.
     pub async fn take_staged_pdus(
         &mut self,
-        room: RoomNid,
+        (room, origin): (RoomNid, &ServerName),
         (now_ms, until): (i64, i64),
-        is_owner: bool,
         limit: i64,
     ) -> Result<Vec<StagedPdu>> {
         let rows = sqlx::query!(
             "WITH due AS (
                SELECT event_id FROM staged_pdus
-               WHERE room_nid = $1 AND (retry_at <= $2 OR ($4 AND attempts = 0))
+               WHERE room_nid = $1 AND origin = $2 AND (retry_at <= $3 OR attempts = 0)
                ORDER BY depth, event_id
                LIMIT $5
                FOR UPDATE SKIP LOCKED
              )
-             UPDATE staged_pdus s SET retry_at = $3
+             UPDATE staged_pdus s SET retry_at = $4
              FROM due
              WHERE s.event_id = due.event_id
-             RETURNING s.event_id, s.origin, s.json, s.depth",
+             RETURNING s.event_id, s.origin, s.json, s.depth, s.attempts",
             room.0,
+            origin.as_str(),
             now_ms,
             until,
-            is_owner,
             limit
         )
         .fetch_all(self.conn())
@@ -117,9 +137,10 @@ impl Txn {
                 };
                 Ok(StagedPdu {
                     event_id: row.event_id.as_str().try_into().map_err(|_| wrong("event_id"))?,
-                    origin: row.origin.as_str().try_into().map_err(|_| wrong("origin"))?,
+                    origin: origin_of(&row.origin)?,
                     json: row.json,
                     depth: row.depth,
+                    attempts: row.attempts,
                 })
             })
             .collect::<Result<Vec<_>>>()?;

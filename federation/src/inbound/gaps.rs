@@ -19,27 +19,30 @@ use hs_rooms::{
 };
 use hs_storage::{StorageError, staged_pdus::StagedPdu};
 use parking_lot::Mutex;
-use ruma::{EventId, OwnedEventId, OwnedServerName, UInt, api::federation::event::get_missing_events};
+use ruma::{
+    EventId, OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::event::get_missing_events,
+};
 use tokio_util::task::TaskTracker;
 
 use super::fetch::{Fetch, FetchError};
-use crate::Limits;
+use crate::{Limits, RequestError};
 
 /// Whoever takes up waiting events has this long before somebody else may.
 const WORKING_TIME_MS: i64 = 120_000;
-/// How many waiting events of a room are taken up at once.
+/// How many waiting events of a server in a room are taken up at once.
 const AT_ONCE: i64 = 100;
-/// How often a gap is tried, and how long after a failure: first this, then each time twice as long.
-const MAX_ATTEMPTS: i32 = 5;
-const RETRY_MS: i64 = 30_000;
+/// How often a gap is tried, and how long after a failure: first this, then each time twice as long. That is most of a day,
+/// since the event was acknowledged: an outage must not lose it.
+const MAX_ATTEMPTS: i32 = 12;
+const FIRST_RETRY_MS: i64 = 15_000;
 /// How many events of a gap are asked for in one go, and how often.
 const MISSING_PER_ROUND: u32 = 50;
 const MAX_ROUNDS: usize = 10;
 /// How often, for one event, another server's word is taken for the state before one on this side of a gap.
 const MAX_TOLD_STATES: usize = 5;
-/// How often rooms are looked for whose waiting events nobody works on.
+/// How often waiting events are looked for that nobody works on, and in how many rooms, times servers, at once.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-const ROOMS_PER_LOOK: i64 = 50;
+const IDLE_PER_LOOK: i64 = 50;
 
 /// Closes gaps. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -52,8 +55,9 @@ struct Inner {
     rooms: Rooms,
     fetch: Fetch,
     clock: Arc<dyn Clock>,
-    /// Rooms that are worked on, and whether something has come since their waiting events were looked at.
-    active: Mutex<HashMap<RoomNid, bool>>,
+    /// Whose events are worked on in which rooms, and whether something has come since these were looked at. Each server's
+    /// events have their own worker: who answers slowly holds up nobody else's.
+    active: Mutex<HashMap<(RoomNid, OwnedServerName), bool>>,
     tasks: TaskTracker,
 }
 
@@ -88,21 +92,30 @@ impl Gaps {
     pub async fn run(&self) -> Result<(), StorageError> {
         loop {
             let now = self.inner.clock.now_ms();
-            let rooms =
-                self.inner.rooms.store().reader().await?.list_staged_rooms(now, ROOMS_PER_LOOK).await?;
-            for nid in rooms {
+            let idle = self.inner.rooms.store().reader().await?.list_idle_staged(now, IDLE_PER_LOOK).await?;
+            for (nid, origin) in idle {
                 if let Some(room) = self.inner.rooms.find_by_nid(nid).await? {
-                    self.wake(&room);
+                    self.wake(&room, &origin);
                 }
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
-    /// Something waits in a room.
-    pub(crate) fn wake(&self, room: &Arc<Room>) {
-        // Under one lock, so that a room never has two at work.
-        match self.inner.active.lock().entry(room.nid) {
+    /// What waits in a room may have what it waits for.
+    pub(crate) async fn wake_all(&self, room: &Arc<Room>) -> Result<(), StorageError> {
+        let origins = self.inner.rooms.store().reader().await?.list_staged_origins(room.nid).await?;
+        for origin in origins {
+            self.wake(room, &origin);
+        }
+        Ok(())
+    }
+
+    /// Something waits in a room that a server has sent.
+    pub(crate) fn wake(&self, room: &Arc<Room>, origin: &ServerName) {
+        let key = (room.nid, origin.to_owned());
+        // Under one lock, so that there are never two at work on the same events.
+        match self.inner.active.lock().entry(key.clone()) {
             Entry::Occupied(mut has_news) => {
                 has_news.insert(true);
                 return;
@@ -114,33 +127,43 @@ impl Gaps {
         let (this, room) = (self.clone(), room.clone());
         self.inner.tasks.spawn(async move {
             loop {
-                if let Err(error) = this.work_off(&room).await {
+                if let Err(error) = this.work_off(&room, &key.1).await {
                     tracing::warn!(%error, room_id = %room.room_id, "could not work off what waits in a room");
-                    this.inner.active.lock().remove(&room.nid);
+                    this.inner.active.lock().remove(&key);
                     return;
                 }
                 let mut active = this.inner.active.lock();
-                if active.insert(room.nid, false) != Some(true) {
-                    active.remove(&room.nid);
+                if active.insert(key.clone(), false) != Some(true) {
+                    active.remove(&key);
                     return;
                 }
             }
         });
     }
 
-    async fn work_off(&self, room: &Arc<Room>) -> Result<(), StorageError> {
+    async fn work_off(&self, room: &Arc<Room>, origin: &ServerName) -> Result<(), StorageError> {
         let store = self.inner.rooms.store();
         loop {
             let now = self.inner.clock.now_ms();
             let mut txn = store.begin().await?;
             let times = (now, now + WORKING_TIME_MS);
-            let staged = txn.take_staged_pdus(room.nid, times, true, AT_ONCE).await?;
+            let staged = txn.take_staged_pdus((room.nid, origin), times, AT_ONCE).await?;
             txn.commit().await?;
             if staged.is_empty() {
                 return Ok(());
             }
+            // Servers found to be down, so that what they sent does not wait for each of their timeouts.
+            let mut down: HashSet<OwnedServerName> = HashSet::new();
             for pdu in staged {
-                let settled = self.settle(room, &pdu).await;
+                let helper = self.helper(room, &pdu);
+                let settled = if down.contains(&helper) {
+                    Err(GapError::Fetch(RequestError::BackingOff.into()))
+                } else {
+                    self.settle(room, &pdu, &helper).await
+                };
+                if matches!(&settled, Err(GapError::Fetch(FetchError::Request(error))) if error.is_outage()) {
+                    down.insert(helper);
+                }
                 let mut txn = store.begin().await?;
                 match settled {
                     // Waiting is no failure; whoever makes the room whole has this looked at again.
@@ -148,7 +171,8 @@ impl Gaps {
                     Ok(()) => txn.delete_staged_pdus(std::slice::from_ref(&pdu.event_id)).await?,
                     Err(error) => {
                         tracing::debug!(%error, event_id = %pdu.event_id, origin = %pdu.origin, "a gap stays open");
-                        let retry_at = self.inner.clock.now_ms() + RETRY_MS;
+                        let retry_at =
+                            self.inner.clock.now_ms() + (FIRST_RETRY_MS << pdu.attempts.clamp(0, 20));
                         let is_kept = txn.postpone_staged_pdu(&pdu.event_id, retry_at, MAX_ATTEMPTS).await?;
                         if !is_kept {
                             tracing::info!(
@@ -163,8 +187,29 @@ impl Gaps {
         }
     }
 
-    /// Brings one event into the room, with whatever is missing before it.
-    async fn settle(&self, room: &Arc<Room>, staged: &StagedPdu) -> Result<(), GapError> {
+    /// Who is asked for what is missing before an event: the server that sent it, and, where that did not help, in turn with
+    /// another that is in the room.
+    fn helper(&self, room: &Room, staged: &StagedPdu) -> OwnedServerName {
+        let attempts = usize::try_from(staged.attempts).unwrap_or_default();
+        if attempts % 2 == 1 {
+            let own = self.inner.rooms.server_name();
+            let is_other = |server: &OwnedServerName| *server != *own && *server != staged.origin;
+            let mut others: Vec<_> = room.servers().into_iter().filter(is_other).collect();
+            others.sort();
+            if !others.is_empty() {
+                return others.swap_remove(attempts / 2 % others.len());
+            }
+        }
+        staged.origin.clone()
+    }
+
+    /// Brings one event into the room, with whatever is missing before it, which `helper` is asked for.
+    async fn settle(
+        &self,
+        room: &Arc<Room>,
+        staged: &StagedPdu,
+        helper: &OwnedServerName,
+    ) -> Result<(), GapError> {
         let stored = Stored {
             json: staged.json.clone().into(),
             event_id: staged.event_id.clone(),
@@ -178,11 +223,11 @@ impl Gaps {
         let outcome = self.inner.rooms.receive(room, vec![incoming]).await?.pop();
         match outcome {
             Some(PduOutcome::MissingPrev(_)) => {
-                let mut events = self.fetch_missing(room, &staged.origin, &pdu).await;
+                let mut events = self.fetch_missing(room, helper, &pdu).await;
                 events.push(pdu);
-                self.take_in(room, &staged.origin, events).await
+                self.take_in(room, helper, events).await
             }
-            Some(PduOutcome::MissingAuth(_)) => self.take_in(room, &staged.origin, vec![pdu]).await,
+            Some(PduOutcome::MissingAuth(_)) => self.take_in(room, helper, vec![pdu]).await,
             _ => Ok(()),
         }
     }
@@ -238,7 +283,8 @@ impl Gaps {
         Ok(frontier.into_iter().take(20).map(|pdu| pdu.event_id().to_owned()).collect())
     }
 
-    /// Takes in events, oldest first, fetching the state before those whose predecessors stay missing.
+    /// Takes in events, oldest first, fetching the state before those whose predecessors stay missing. It is the last one that
+    /// counts: the server that sent it must know the state before that, but need not for each of those before it.
     async fn take_in(
         &self,
         room: &Arc<Room>,
@@ -253,38 +299,53 @@ impl Gaps {
             let incoming =
                 queue.iter().map(|pdu| Incoming { pdu: pdu.clone(), state_before: None }).collect();
             let outcomes = self.inner.rooms.receive(room, incoming).await?;
-            let waiting = queue.into_iter().zip(outcomes).filter(|(_, outcome)| {
-                matches!(outcome, PduOutcome::MissingPrev(_) | PduOutcome::MissingAuth(_))
-            });
-            let mut waiting: Vec<(Arc<Pdu>, PduOutcome)> = waiting.collect();
+            let mut waiting: Vec<(Arc<Pdu>, PduOutcome)> =
+                queue.into_iter().zip(outcomes).filter(|(_, outcome)| is_stuck(outcome)).collect();
             let Some((first, outcome)) = waiting.first().cloned() else { return Ok(()) };
-            match outcome {
-                PduOutcome::MissingAuth(missing) if helped.insert(first.event_id().to_owned()) => {
-                    self.inner.fetch.auth_events(room, origin, &first, &missing).await?;
-                }
+            let is_last = Some(first.event_id()) == last.as_deref();
+            let taken = match outcome {
                 PduOutcome::MissingPrev(_) if room.read().is_partial() => return Err(GapError::NotWhole),
-                PduOutcome::MissingPrev(_) if told < MAX_TOLD_STATES => {
+                PduOutcome::MissingPrev(_) if is_last || told < MAX_TOLD_STATES => {
                     told += 1;
-                    let state = self.inner.fetch.state_before(room, origin, first.event_id()).await?;
-                    let incoming = Incoming { pdu: first.clone(), state_before: Some(state) };
-                    let outcome = self.inner.rooms.receive(room, vec![incoming]).await?.pop();
-                    let is_stuck =
-                        matches!(outcome, Some(PduOutcome::MissingPrev(_) | PduOutcome::MissingAuth(_)));
                     waiting.remove(0);
-                    if is_stuck && Some(first.event_id()) == last.as_deref() {
-                        return Err(GapError::Incomplete);
-                    }
+                    self.take_told(room, origin, &first).await
+                }
+                PduOutcome::MissingAuth(missing) if helped.insert(first.event_id().to_owned()) => {
+                    let fetched = self.inner.fetch.auth_events(room, origin, &first, &missing).await;
+                    fetched.map_err(GapError::from)
                 }
                 _ => {
                     waiting.remove(0);
-                    if Some(first.event_id()) == last.as_deref() {
-                        return Err(GapError::Incomplete);
-                    }
+                    Err(GapError::Incomplete)
                 }
+            };
+            match taken {
+                Err(GapError::Fetch(_) | GapError::Incomplete) if !is_last => {}
+                taken => taken?,
             }
             queue = waiting.into_iter().map(|(pdu, _)| pdu).collect();
         }
     }
+
+    /// Takes in an event upon another server's word for the state before it.
+    async fn take_told(
+        &self,
+        room: &Arc<Room>,
+        origin: &OwnedServerName,
+        pdu: &Arc<Pdu>,
+    ) -> Result<(), GapError> {
+        let state = self.inner.fetch.state_before(room, origin, pdu.event_id()).await?;
+        let incoming = Incoming { pdu: pdu.clone(), state_before: Some(state) };
+        match self.inner.rooms.receive(room, vec![incoming]).await?.pop() {
+            Some(outcome) if is_stuck(&outcome) => Err(GapError::Incomplete),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether an event waits for others.
+fn is_stuck(outcome: &PduOutcome) -> bool {
+    matches!(outcome, PduOutcome::MissingPrev(_) | PduOutcome::MissingAuth(_))
 }
 
 /// The events, each after those that come before it in the graph.

@@ -99,7 +99,7 @@ impl PartialRooms {
             lost = self.keep(partial.room) => return lost,
         };
         if is_whole {
-            self.gaps.wake(&room);
+            self.gaps.wake_all(&room).await?;
             return Ok(());
         }
         let pause = FIRST_PAUSE_MS.saturating_mul(1 << partial.attempts.clamp(0, 10)).min(MAX_PAUSE_MS);

@@ -37,7 +37,7 @@ pub const MAX_PDUS: usize = 50;
 pub const MAX_EDUS: usize = 100;
 /// How many rooms of a transaction are worked on at the same time.
 const MAX_ROOMS_AT_ONCE: usize = 8;
-/// How many events may wait that one server has sent, and how many in one room.
+/// How many events may wait that one server has sent, and how many of these in one room.
 const MAX_STAGED_OF_ORIGIN: i64 = 10_000;
 const MAX_STAGED_IN_ROOM: i64 = 2_000;
 /// For how long the answer to a transaction is remembered. After that, repeating it does no harm either: events are known
@@ -274,13 +274,14 @@ impl Transactions {
                 origin: origin.to_owned(),
                 json: pdu.json().to_owned(),
                 depth: pdu.depth(),
+                attempts: 0,
             })
             .collect();
         let mut txn = store.begin().await?;
         txn.insert_staged_pdus(room.nid, &staged, Gaps::retry_at(&*self.inner.clock)).await?;
         txn.commit().await?;
         count("waiting", staged.len());
-        self.inner.gaps.wake(room);
+        self.inner.gaps.wake(room, origin);
         Ok(staged.into_iter().map(|pdu| (pdu.event_id, Ok(()))).collect())
     }
 }

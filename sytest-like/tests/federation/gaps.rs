@@ -112,6 +112,51 @@ async fn long_gap_is_bridged() {
     assert_eq!(topic["topic"], "far away");
 }
 
+/// A server that does not know the state before every event of a gap still tells it before the newest, and that one comes.
+/// spec: server-server-api/#retrieving-missing-events
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn gap_is_bridged_where_the_state_is_known() {
+    let shared = Shared::start().await;
+    let events = unsent(&shared, 12);
+    let (first, last) = (events[2].id.clone(), events[11].id.clone());
+    // Only each second one is given away, so that all of them lack the one before.
+    let given: Vec<Value> = events.iter().skip(2).step_by(2).map(|event| event.json.clone()).collect();
+    shared.fake.answer("get_missing_events", move |_| Some(Reply::json(json!({"events": given}))));
+    let known = last.clone();
+    shared.fake.answer("state_ids", move |received| {
+        (received.param("event_id") != Some(&*known)).then(|| Reply::error(404, "M_NOT_FOUND"))
+    });
+
+    offer(&shared, &events[11]).await;
+
+    shared.alice_hears(&last).await;
+    shared.alice.get_event(shared.room_id(), &first).await.expect_err(404, "M_NOT_FOUND");
+}
+
+/// When the server that sent an event does not tell what comes before it, another one in the room is asked.
+/// spec: server-server-api/#retrieving-missing-events
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn gap_is_closed_with_the_help_of_another_server() {
+    let (shared, other) = tokio::join!(Shared::start(), FakeServer::start());
+    let joined = other.join(shared.server.name(), shared.room_id(), &other.user("carol")).await;
+    let join = joined.state_event("m.room.member", &other.user("carol")).expect("carol joined");
+    shared.alice_hears(&join.id).await;
+    let events = unsent(&shared, 2);
+    for endpoint in ["get_missing_events", "state_ids", "event"] {
+        shared.fake.always(endpoint, Reply::error(404, "M_NOT_FOUND"));
+    }
+    let missing = events[0].json.clone();
+    other.answer("get_missing_events", move |_| Some(Reply::json(json!({"events": [missing]}))));
+
+    offer(&shared, &events[1]).await;
+
+    shared.alice_hears(&events[1].id).await;
+    assert!(!shared.fake.received("get_missing_events").is_empty());
+    shared.alice.get_event(shared.room_id(), &events[0].id).await.expect_ok();
+}
+
 /// The events before a gap that was bridged can be read by going back.
 /// spec: server-server-api/#backfilling-and-retrieving-missing-events
 /// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
