@@ -210,19 +210,19 @@ impl AuthGraphs {
         };
         graph.lock().extend(pending);
         let mut unknown = graph.lock().unknown_below(events);
-        let mut found: Vec<AuthEdges> = Vec::new();
+        let mut found: HashMap<EventNid, AuthEdges> = HashMap::new();
         // What came since the graph was read, and what that refers to.
         while !unknown.is_empty() {
             let edges = self.store.reader().await?.list_auth_edges_of(&unknown).await?;
             let below: Vec<EventNid> = edges.iter().flat_map(|edge| edge.auth.iter().copied()).collect();
-            found.extend(edges);
+            found.extend(edges.into_iter().map(|edge| (edge.event, edge)));
             unknown = graph.lock().unknown_below(&below);
-            unknown.retain(|event| !found.iter().any(|edge| edge.event == *event));
+            unknown.retain(|event| !found.contains_key(event));
             unknown.sort_unstable();
             unknown.dedup();
         }
         if !found.is_empty() {
-            graph.lock().extend(found);
+            graph.lock().extend(found.into_values());
         }
         Ok(graph)
     }

@@ -88,14 +88,14 @@ impl Store {
         unknown.sort_unstable();
         unknown.dedup();
         // Look first: a plain upsert would use up a number and write a row version for each user already known.
-        let mut rows = Vec::new();
+        let mut rows: HashMap<String, i64> = HashMap::new();
         for is_second_look in [false, true] {
             let stored =
                 sqlx::query!("SELECT user_nid, user_id FROM users WHERE user_id = ANY($1)", &unknown)
                     .fetch_all(self.pool())
                     .await?;
-            unknown.retain(|id| !stored.iter().any(|row| &row.user_id == id));
             rows.extend(stored.into_iter().map(|row| (row.user_id, row.user_nid)));
+            unknown.retain(|id| !rows.contains_key(id));
             if unknown.is_empty() || is_second_look {
                 break;
             }
@@ -108,8 +108,8 @@ impl Store {
             )
             .fetch_all(self.pool())
             .await?;
-            unknown.retain(|id| !inserted.iter().any(|row| &row.user_id == id));
             rows.extend(inserted.into_iter().map(|row| (row.user_id, row.user_nid)));
+            unknown.retain(|id| !rows.contains_key(id));
             // Whatever is still unknown another replica inserted at the same moment: look again.
             if unknown.is_empty() {
                 break;
