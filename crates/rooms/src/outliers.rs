@@ -21,7 +21,7 @@ use hs_storage::{
 };
 use ruma::{EventId, OwnedEventId, UserId};
 
-use crate::{Room, Rooms};
+use crate::{Room, Rooms, visibility::note_visibilities};
 
 /// How many events one statement stores.
 const CHUNK: usize = 1_000;
@@ -172,6 +172,7 @@ impl Rooms {
             txn.insert_outliers(room.nid, chunk).await?;
         }
         txn.commit().await?;
+        note_visibilities(room, judged.iter().map(|(pdu, _)| pdu));
         Ok(places)
     }
 }

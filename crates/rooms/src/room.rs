@@ -6,6 +6,7 @@ mod servers;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use hs_model::{
@@ -24,6 +25,8 @@ use crate::{relation::relation_in, state_line::StateLine, write::Queue};
 const RECENT_EVENTS: usize = 50;
 /// How many parents of relations are remembered for each room.
 const MAX_PARENTS: usize = 2000;
+/// How long it is believed that a room's history was always open.
+const OPENNESS_BELIEVED: Duration = Duration::from_secs(10);
 
 /// A room that this server holds. There is at most one value for a room in a process.
 #[derive(Debug)]
@@ -140,8 +143,8 @@ pub struct RoomState {
     parents_since: Position,
     /// Counts the changes of the history visibility.
     visibility_epoch: u64,
-    /// Whether the history has always been open to members, once that is known.
-    pub(crate) is_always_open: Option<bool>,
+    /// Whether the history has always been open to members, and when that was looked up.
+    openness: Option<(bool, Instant)>,
     /// What is missing of the room, or was once.
     pub(crate) missing: Missing,
 }
@@ -168,7 +171,7 @@ impl RoomState {
             parents: HashSet::new(),
             parents_since: last_position,
             visibility_epoch: 0,
-            is_always_open: None,
+            openness: None,
             missing: Missing::Nothing,
         }
     }
@@ -227,6 +230,23 @@ impl RoomState {
     /// Counts the changes of the history visibility that memory has seen.
     pub(crate) fn visibility_epoch(&self) -> u64 {
         self.visibility_epoch
+    }
+
+    /// Whether the history has always been open to members, if that is known. What closed it for a while may turn up later, in
+    /// a past that is fetched by whatever process, so that openness is believed for a short time only.
+    pub(crate) fn known_openness(&self) -> Option<bool> {
+        let (is_open, since) = self.openness?;
+        (!is_open || since.elapsed() < OPENNESS_BELIEVED).then_some(is_open)
+    }
+
+    pub(crate) fn set_openness(&mut self, is_always_open: bool) {
+        self.openness = Some((is_always_open, Instant::now()));
+    }
+
+    /// Something was stored that may have closed the history.
+    pub(crate) fn forget_openness(&mut self) {
+        self.visibility_epoch += 1;
+        self.openness = None;
     }
 
     /// The users with a membership.
@@ -307,8 +327,7 @@ impl RoomState {
                 self.note_server(state_key, before, membership);
             }
             if &*event.event_type == "m.room.history_visibility" {
-                self.visibility_epoch += 1;
-                self.is_always_open = None;
+                self.forget_openness();
             }
         }
         if let Some(relation) =
@@ -351,8 +370,7 @@ impl RoomState {
             self.servers = None;
         }
         if &*correction.event_type == "m.room.history_visibility" {
-            self.visibility_epoch += 1;
-            self.is_always_open = None;
+            self.forget_openness();
         }
         self.corrections.push_back(correction);
         if self.corrections.len() > RECENT_EVENTS

@@ -18,13 +18,17 @@ use hs_model::{
     records::{EventRecord, Outcome},
     stream::Position,
 };
-use hs_room_rules::visibility::{self, Circumstances, HistoryVisibility};
+use hs_room_rules::{
+    pdu::Pdu,
+    visibility::{self, Circumstances, HistoryVisibility},
+};
 use hs_storage::{StorageError, history::TimelineRow};
 use serde::Deserialize;
 
 use crate::{
     Room, Rooms,
     client_event::{Viewer, membership_of},
+    room::RoomState,
 };
 
 pub(crate) const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
@@ -126,7 +130,7 @@ impl Rooms {
     pub(crate) async fn is_always_open(&self, room: &Room) -> Result<bool, StorageError> {
         let (known, epoch) = {
             let state = room.read();
-            (state.is_always_open, state.visibility_epoch())
+            (state.known_openness(), state.visibility_epoch())
         };
         if let Some(known) = known {
             return Ok(known);
@@ -138,19 +142,27 @@ impl Rooms {
             Some(slot) => {
                 const MANY: i64 = 20;
                 let mut reader = store.reader().await?;
-                let nids = reader.list_slot_events(room.nid, slot, Position(i64::MAX), MANY).await?;
+                // The state of a room that was joined elsewhere has no place in the timeline, and counts all the same.
+                let nids = reader.list_slot_values(room.nid, slot, MANY).await?;
                 let is_complete = (nids.len() as i64) < MANY;
-                let nids: Vec<_> = nids.into_iter().map(|(nid, _)| nid).collect();
                 let events = reader.find_events(&nids).await?;
                 is_complete && events.values().all(|event| is_open(history_visibility_of(event)))
             }
         };
         room.update(|state| {
             if state.visibility_epoch() == epoch {
-                state.is_always_open = Some(is_always_open);
+                state.set_openness(is_always_open);
             }
         });
         Ok(is_always_open)
+    }
+}
+
+/// Events were stored elsewhere than at the end of the timeline: if one of them changes the history visibility, the history
+/// may turn out to have been closed.
+pub(crate) fn note_visibilities<'a>(room: &Room, pdus: impl IntoIterator<Item = &'a Arc<Pdu>>) {
+    if pdus.into_iter().any(|pdu| pdu.is_state_of(HISTORY_VISIBILITY, "")) {
+        room.update(RoomState::forget_openness);
     }
 }
 

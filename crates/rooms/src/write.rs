@@ -27,6 +27,7 @@ use crate::{
     ports::RemoteError,
     receive::{Incoming, PduOutcome},
     room::{Extremity, Head},
+    visibility::note_visibilities,
 };
 
 /// How many requests go into one batch of a room.
@@ -187,6 +188,7 @@ impl Rooms {
         let outcomes = receive_all(&mut batch, events).await?;
         if !batch.is_empty() {
             self.inner.store.insert_past(&batch.into_unit()).await?;
+            note_visibilities(room, events.iter().map(|incoming| &incoming.pdu));
         }
         Ok(outcomes)
     }

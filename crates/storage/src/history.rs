@@ -178,6 +178,24 @@ impl Reader {
         Ok(rows.into_iter().map(TimelineRow::from).collect())
     }
 
+    /// Events that ever filled a state slot of a room as far as is known here, those without a place in the timeline included.
+    pub async fn list_slot_values(
+        &mut self,
+        room: RoomNid,
+        slot: SlotNid,
+        limit: i64,
+    ) -> Result<Vec<EventNid>> {
+        let nids = sqlx::query_scalar!(
+            "SELECT event_nid FROM events WHERE slot_nid = $1 AND room_nid = $2 AND outcome = 0 LIMIT $3",
+            slot.0,
+            room.0,
+            limit
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(nids.into_iter().map(EventNid).collect())
+    }
+
     /// The accepted events that ever filled a state slot of a room and arrived before a position, newest first.
     pub async fn list_slot_events(
         &mut self,
