@@ -4,8 +4,13 @@
 
 mod by_time;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use hs_model::ids::RoomNid;
 use hs_room_rules::pdu::Pdu;
 use hs_rooms::{
     Room, Rooms, WriteError,
@@ -15,9 +20,11 @@ use hs_rooms::{
     receive::{Incoming, PduOutcome},
 };
 use hs_storage::{StorageError, events::Order};
+use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::backfill::get_backfill};
+use tokio::sync::Mutex as AsyncMutex;
 
-use crate::{FederationClient, Limits, inbound::fetch::Fetch};
+use crate::{FederationClient, Limits, graph::in_order, inbound::fetch::Fetch};
 
 /// How many events are asked for in one go.
 const PER_REQUEST: u32 = 100;
@@ -25,8 +32,10 @@ const PER_REQUEST: u32 = 100;
 const MAX_ROUNDS: usize = 3;
 /// How many servers are asked.
 const MAX_SERVERS: usize = 4;
-/// How long one server may take, so that whoever asked for the page is not kept waiting for ever.
+/// How long whoever asked for a page is kept waiting for other servers.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one server may take with everything: the state of a large room takes its time.
+const LIMIT: Duration = Duration::from_mins(3);
 /// For how many of the fetched events the state before them is asked for: each open end of what was fetched needs one.
 const MAX_STATES: usize = 5;
 
@@ -36,12 +45,13 @@ pub struct History {
     rooms: Rooms,
     client: FederationClient,
     fetch: Fetch,
+    turns: Arc<Mutex<HashMap<RoomNid, Arc<AsyncMutex<()>>>>>,
 }
 
 impl History {
     /// The history of `rooms`.
     pub fn new(rooms: Rooms, client: FederationClient, fetch: Fetch) -> Self {
-        Self { rooms, client, fetch }
+        Self { rooms, client, fetch, turns: Arc::default() }
     }
 
     /// A page of a room's history; where it reaches what this server does not have, other servers are asked first.
@@ -57,24 +67,53 @@ impl History {
             return Ok(page);
         }
         for _ in 0..MAX_ROUNDS {
-            let ends = self.rooms.gaps_of_page(room, &page).await?;
-            // What comes before needs a state before it, which may be on its way.
-            if ends.is_empty() || !self.rooms.wait_whole(room, PATIENCE).await {
-                break;
+            let ends = self.rooms.gaps_of_page(room, &page, request.to).await?;
+            if ends.is_empty() {
+                return Ok(page);
             }
-            if !self.fetch_before(room, &ends).await? {
+            // What comes before needs a state before it, which may be on its way.
+            if !self.rooms.wait_whole(room, PATIENCE).await || !self.fetch_before(room, &ends).await? {
                 break;
             }
             page = self.rooms.page(room, viewer, access, request).await?;
         }
+        // More there is, though nobody gives it now: whoever asks again from there may get it.
+        if page.end.is_none() && !self.rooms.gaps_of_page(room, &page, request.to).await?.is_empty() {
+            page.end = Some(page.beyond);
+        }
         Ok(page)
     }
 
-    /// Fetches what comes before some events. Whether anything came.
+    /// Fetches what comes before some events, for as long as somebody may be kept waiting; what takes longer goes on
+    /// meanwhile, and those who ask then wait for the same. Whether anything came.
     async fn fetch_before(&self, room: &Arc<Room>, ends: &[OwnedEventId]) -> Result<bool, StorageError> {
+        let turn = self.turn_of(room);
+        let Ok(guard) = turn.clone().try_lock_owned() else {
+            return Ok(tokio::time::timeout(PATIENCE, turn.lock()).await.is_ok());
+        };
+        let (this, room, ends) = (self.clone(), room.clone(), ends.to_vec());
+        let fetching = tokio::spawn(async move {
+            let is_fetched = this.ask_around(&room, &ends).await;
+            drop(guard);
+            is_fetched
+        });
+        match tokio::time::timeout(PATIENCE, fetching).await {
+            Ok(Ok(is_fetched)) => is_fetched,
+            // It goes on, or has panicked.
+            Ok(Err(_)) | Err(_) => Ok(false),
+        }
+    }
+
+    /// One at a time fetches what a room lacks.
+    fn turn_of(&self, room: &Room) -> Arc<AsyncMutex<()>> {
+        let mut turns = self.turns.lock();
+        turns.retain(|nid, turn| *nid == room.nid || Arc::strong_count(turn) > 1);
+        turns.entry(room.nid).or_default().clone()
+    }
+
+    async fn ask_around(&self, room: &Arc<Room>, ends: &[OwnedEventId]) -> Result<bool, StorageError> {
         for server in self.servers(room, ends).await?.into_iter().take(MAX_SERVERS) {
-            let asked = tokio::time::timeout(PATIENCE, self.fetch_from(room, &server, ends)).await;
-            match asked {
+            match tokio::time::timeout(LIMIT, self.fetch_from(room, &server, ends)).await {
                 Ok(Ok(0)) => {}
                 Ok(Ok(_)) => return Ok(true),
                 Ok(Err(error)) => {
@@ -117,8 +156,9 @@ impl History {
             get_backfill::v1::Request::new(room.room_id.clone(), ends.to_vec(), UInt::from(PER_REQUEST));
         let answer = self.client.send(server, request, Limits::within(PATIENCE)).await?;
         let texts = answer.pdus.iter().take(PER_REQUEST as usize).map(|pdu| pdu.get().to_owned()).collect();
-        let mut events = self.fetch.verify(room, texts).await;
-        events.sort_by(|a, b| (a.depth(), a.event_id()).cmp(&(b.depth(), b.event_id())));
+        let events = self.fetch.verify(room, texts).await;
+        let missing = self.rooms.store().reader().await?.list_missing_prev(room.nid, ends).await?;
+        let events = ancestors(events, missing);
         self.take_in(room, server, events).await
     }
 
@@ -154,6 +194,21 @@ impl History {
         }
         Ok(taken)
     }
+}
+
+/// Those of the events that come before others, as `missing` names the first of them: what is no past of the room is not
+/// taken for it. Each after those before it.
+fn ancestors(events: Vec<Arc<Pdu>>, missing: Vec<OwnedEventId>) -> Vec<Arc<Pdu>> {
+    let mut given: HashMap<OwnedEventId, Arc<Pdu>> =
+        events.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
+    let (mut found, mut wanted) = (HashMap::new(), missing);
+    while let Some(id) = wanted.pop() {
+        if let Some(pdu) = given.remove(&id) {
+            wanted.extend(pdu.prev_events().iter().cloned());
+            found.insert(id, pdu);
+        }
+    }
+    in_order(found)
 }
 
 fn is_new(outcome: &PduOutcome) -> bool {

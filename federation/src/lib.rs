@@ -10,6 +10,7 @@
 
 pub mod adapters;
 pub mod discovery;
+mod graph;
 pub mod history;
 pub mod inbound;
 pub mod keyring;

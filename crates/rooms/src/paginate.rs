@@ -52,6 +52,8 @@ pub struct Page {
     pub start: RoomStreamToken,
     /// Where the next one begins; `None` when there is none.
     pub end: Option<RoomStreamToken>,
+    /// Where the next one would begin if there were one.
+    pub beyond: RoomStreamToken,
     /// The events, in the order asked for.
     pub events: Vec<Arc<EventRecord>>,
 }
@@ -120,14 +122,20 @@ impl Rooms {
         self.page_of(Source::Timeline, room, viewer, access, request).await
     }
 
-    /// Those events in the range of a page, backwards, before which something is missing here.
-    pub async fn gaps_of_page(&self, room: &Room, page: &Page) -> Result<Vec<OwnedEventId>, StorageError> {
+    /// Those events in the range of a page, backwards, before which something is missing here. `to` is where the page had to
+    /// stop.
+    pub async fn gaps_of_page(
+        &self,
+        room: &Room,
+        page: &Page,
+        to: Option<RoomStreamToken>,
+    ) -> Result<Vec<OwnedEventId>, StorageError> {
         let depth_of = |token: RoomStreamToken| match token {
             RoomStreamToken::Topological { depth, .. } => Some(depth),
             RoomStreamToken::Stream(_) => None,
         };
         let high = depth_of(page.start).unwrap_or(i64::MAX);
-        let low = page.end.and_then(depth_of).unwrap_or(0);
+        let low = page.end.or(to).and_then(depth_of).unwrap_or(0);
         self.inner.store.reader().await?.list_gaps(room.nid, (low, high), MAX_GAPS).await
     }
 
@@ -165,8 +173,9 @@ impl Rooms {
             (Order::Backward, None) => RoomStreamToken::Stream(self.inner.store.applied()),
             (Order::Forward, _) => token_at(Place::START),
         });
-        let end = walked.next.filter(|_| walked.has_more).map(token_at);
-        Ok(Page { start, end, events: walked.events })
+        let beyond = walked.next.map_or(start, token_at);
+        let end = walked.has_more.then_some(beyond);
+        Ok(Page { start, end, beyond, events: walked.events })
     }
 
     /// Looks at events one after the other until enough are found, the end is reached, or too many were looked at.

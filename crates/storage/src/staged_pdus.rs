@@ -53,15 +53,6 @@ impl Reader {
         .await?;
         rows.into_iter().map(|row| Ok((RoomNid(row.room_nid), origin_of(&row.origin)?))).collect()
     }
-
-    /// The servers whose events wait in a room.
-    pub async fn list_staged_origins(&mut self, room: RoomNid) -> Result<Vec<OwnedServerName>> {
-        let origins =
-            sqlx::query_scalar!("SELECT DISTINCT origin FROM staged_pdus WHERE room_nid = $1", room.0)
-                .fetch_all(self.conn())
-                .await?;
-        origins.iter().map(|origin| origin_of(origin)).collect()
-    }
 }
 
 fn origin_of(text: &str) -> Result<OwnedServerName> {
@@ -146,6 +137,21 @@ impl Txn {
             .collect::<Result<Vec<_>>>()?;
         pdus.sort_by(|a, b| (a.depth, &a.event_id).cmp(&(b.depth, &b.event_id)));
         Ok(pdus)
+    }
+
+    /// Has all that waits in a room tried anew, as if for the first time. Returns the servers that have sent it.
+    pub async fn renew_staged_pdus(&mut self, room: RoomNid, now_ms: i64) -> Result<Vec<OwnedServerName>> {
+        let origins = sqlx::query_scalar!(
+            "WITH renewed AS (
+               UPDATE staged_pdus SET attempts = 0, retry_at = $2 WHERE room_nid = $1 RETURNING origin
+             )
+             SELECT DISTINCT origin FROM renewed",
+            room.0,
+            now_ms
+        )
+        .fetch_all(self.conn())
+        .await?;
+        origins.iter().map(|origin| origin_of(origin)).collect()
     }
 
     /// Forgets events.

@@ -154,7 +154,15 @@ impl Fetch {
         // In a list first: the compiler cannot see that a stream over borrowed ids may change threads.
         let requests: Vec<_> = requests.collect();
         let answers: Vec<_> = stream::iter(requests).buffer_unordered(AT_ONCE).collect().await;
-        let texts = answers.into_iter().flatten().map(|answer| answer.pdu.get().to_owned()).collect();
+        let mut texts = Vec::with_capacity(answers.len());
+        for answer in answers {
+            match answer {
+                Ok(answer) => texts.push(answer.pdu.get().to_owned()),
+                // What can be had later must not be taken for what cannot.
+                Err(error) if error.is_transient() => return Err(error.into()),
+                Err(error) => tracing::debug!(%error, %server, "a server does not have an event"),
+            }
+        }
         let events = self.verify(room, texts).await;
         self.rooms.store_outliers(room, &events).await?;
         Ok(())

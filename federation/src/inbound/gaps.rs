@@ -22,10 +22,11 @@ use parking_lot::Mutex;
 use ruma::{
     EventId, OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::event::get_missing_events,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::fetch::{Fetch, FetchError};
-use crate::{Limits, RequestError};
+use crate::{Limits, RequestError, graph::in_order};
 
 /// Whoever takes up waiting events has this long before somebody else may.
 const WORKING_TIME_MS: i64 = 120_000;
@@ -35,11 +36,15 @@ const AT_ONCE: i64 = 100;
 /// since the event was acknowledged: an outage must not lose it.
 const MAX_ATTEMPTS: i32 = 12;
 const FIRST_RETRY_MS: i64 = 15_000;
+/// How long an event is left alone in a room whose members are not known yet.
+const NOT_WHOLE_MS: i64 = 60_000;
+/// How many gaps of one server are worked on at the same time, over all rooms: each may hold the state of a large room.
+const GAPS_OF_ORIGIN: usize = 2;
 /// How many events of a gap are asked for in one go, and how often.
 const MISSING_PER_ROUND: u32 = 50;
 const MAX_ROUNDS: usize = 10;
-/// How often, for one event, another server's word is taken for the state before one on this side of a gap.
-const MAX_TOLD_STATES: usize = 5;
+/// For how many events of a gap, the newest aside, another server is asked for the state before them, or what authorises them.
+const MAX_HELPED: usize = 5;
 /// How often waiting events are looked for that nobody works on, and in how many rooms, times servers, at once.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 const IDLE_PER_LOOK: i64 = 50;
@@ -58,6 +63,8 @@ struct Inner {
     /// Whose events are worked on in which rooms, and whether something has come since these were looked at. Each server's
     /// events have their own worker: who answers slowly holds up nobody else's.
     active: Mutex<HashMap<(RoomNid, OwnedServerName), bool>>,
+    /// How many gaps of each server may be worked on at the same time.
+    permits: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
     tasks: TaskTracker,
 }
 
@@ -68,6 +75,8 @@ enum GapError {
     Fetch(#[from] FetchError),
     #[error("something is still missing")]
     Incomplete,
+    #[error("{0}")]
+    Refused(String),
     #[error("most of the room's members are not known yet")]
     NotWhole,
     #[error(transparent)]
@@ -79,8 +88,8 @@ enum GapError {
 impl Gaps {
     /// Closes gaps in `rooms`.
     pub fn new(rooms: Rooms, fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
-        let (active, tasks) = (Mutex::default(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { rooms, fetch, clock, active, tasks }) }
+        let (active, permits, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { rooms, fetch, clock, active, permits, tasks }) }
     }
 
     /// Until when events that are written down now are left to who wrote them.
@@ -104,7 +113,9 @@ impl Gaps {
 
     /// What waits in a room may have what it waits for.
     pub(crate) async fn wake_all(&self, room: &Arc<Room>) -> Result<(), StorageError> {
-        let origins = self.inner.rooms.store().reader().await?.list_staged_origins(room.nid).await?;
+        let mut txn = self.inner.rooms.store().begin().await?;
+        let origins = txn.renew_staged_pdus(room.nid, self.inner.clock.now_ms()).await?;
+        txn.commit().await?;
         for origin in origins {
             self.wake(room, &origin);
         }
@@ -141,6 +152,18 @@ impl Gaps {
         });
     }
 
+    /// Waits until fewer gaps of a server are worked on than may be at once.
+    async fn permit(&self, origin: &ServerName) -> Option<OwnedSemaphorePermit> {
+        let semaphore = {
+            let mut permits = self.inner.permits.lock();
+            permits.retain(|server, semaphore| server == origin || Arc::strong_count(semaphore) > 1);
+            let new = || Arc::new(Semaphore::new(GAPS_OF_ORIGIN));
+            permits.entry(origin.to_owned()).or_insert_with(new).clone()
+        };
+        // It is never closed.
+        semaphore.acquire_owned().await.ok()
+    }
+
     async fn work_off(&self, room: &Arc<Room>, origin: &ServerName) -> Result<(), StorageError> {
         let store = self.inner.rooms.store();
         loop {
@@ -159,20 +182,23 @@ impl Gaps {
                 let settled = if down.contains(&helper) {
                     Err(GapError::Fetch(RequestError::BackingOff.into()))
                 } else {
+                    let _permit = self.permit(origin).await;
                     self.settle(room, &pdu, &helper).await
                 };
                 if matches!(&settled, Err(GapError::Fetch(FetchError::Request(error))) if error.is_outage()) {
                     down.insert(helper);
                 }
+                let now = self.inner.clock.now_ms();
                 let mut txn = store.begin().await?;
                 match settled {
                     // Waiting is no failure; whoever makes the room whole has this looked at again.
-                    Err(GapError::NotWhole) => return Ok(()),
+                    Err(GapError::NotWhole) => {
+                        txn.postpone_staged_pdu(&pdu.event_id, now + NOT_WHOLE_MS, i32::MAX).await?;
+                    }
                     Ok(()) => txn.delete_staged_pdus(std::slice::from_ref(&pdu.event_id)).await?,
                     Err(error) => {
                         tracing::debug!(%error, event_id = %pdu.event_id, origin = %pdu.origin, "a gap stays open");
-                        let retry_at =
-                            self.inner.clock.now_ms() + (FIRST_RETRY_MS << pdu.attempts.clamp(0, 20));
+                        let retry_at = now + (FIRST_RETRY_MS << pdu.attempts.clamp(0, 20));
                         let is_kept = txn.postpone_staged_pdu(&pdu.event_id, retry_at, MAX_ATTEMPTS).await?;
                         if !is_kept {
                             tracing::info!(
@@ -288,42 +314,63 @@ impl Gaps {
     async fn take_in(
         &self,
         room: &Arc<Room>,
-        origin: &OwnedServerName,
+        helper: &OwnedServerName,
         events: Vec<Arc<Pdu>>,
     ) -> Result<(), GapError> {
-        let last = events.last().map(|pdu| pdu.event_id().to_owned());
-        let mut queue = events;
-        let mut told = 0;
-        let mut helped: HashSet<OwnedEventId> = HashSet::new();
+        let Some(last) = events.last().map(|pdu| pdu.event_id().to_owned()) else { return Ok(()) };
+        let (mut queue, mut helped, mut is_last_authorised) = (events, 0, false);
         loop {
             let incoming =
                 queue.iter().map(|pdu| Incoming { pdu: pdu.clone(), state_before: None }).collect();
             let outcomes = self.inner.rooms.receive(room, incoming).await?;
-            let mut waiting: Vec<(Arc<Pdu>, PduOutcome)> =
+            let waiting: Vec<_> =
                 queue.into_iter().zip(outcomes).filter(|(_, outcome)| is_stuck(outcome)).collect();
-            let Some((first, outcome)) = waiting.first().cloned() else { return Ok(()) };
-            let is_last = Some(first.event_id()) == last.as_deref();
-            let taken = match outcome {
-                PduOutcome::MissingPrev(_) if room.read().is_partial() => return Err(GapError::NotWhole),
-                PduOutcome::MissingPrev(_) if is_last || told < MAX_TOLD_STATES => {
-                    told += 1;
-                    waiting.remove(0);
-                    self.take_told(room, origin, &first).await
+            if waiting.iter().all(|(pdu, _)| pdu.event_id() != last) {
+                return Ok(());
+            }
+            // Those before the first that could be helped are left out: nothing has changed for them.
+            let mut rest = waiting.into_iter();
+            queue = loop {
+                let Some((pdu, outcome)) = rest.next() else { return Err(GapError::Incomplete) };
+                let is_last = pdu.event_id() == last;
+                let is_hopeless = if is_last {
+                    is_last_authorised && matches!(outcome, PduOutcome::MissingAuth(_))
+                } else {
+                    helped >= MAX_HELPED
+                };
+                if is_hopeless {
+                    continue;
                 }
-                PduOutcome::MissingAuth(missing) if helped.insert(first.event_id().to_owned()) => {
-                    let fetched = self.inner.fetch.auth_events(room, origin, &first, &missing).await;
-                    fetched.map_err(GapError::from)
-                }
-                _ => {
-                    waiting.remove(0);
-                    Err(GapError::Incomplete)
+                helped += 1;
+                match self.help(room, helper, &pdu, outcome).await {
+                    Ok(Helped::TakenIn) if is_last => return Ok(()),
+                    Ok(Helped::TakenIn) => break rest.map(|(pdu, _)| pdu).collect(),
+                    Ok(Helped::KnowsAuth) => {
+                        is_last_authorised |= is_last;
+                        break std::iter::once(pdu).chain(rest.map(|(pdu, _)| pdu)).collect();
+                    }
+                    Err(GapError::Fetch(_) | GapError::Incomplete | GapError::Refused(_)) if !is_last => {}
+                    Err(error) => return Err(error),
                 }
             };
-            match taken {
-                Err(GapError::Fetch(_) | GapError::Incomplete) if !is_last => {}
-                taken => taken?,
+        }
+    }
+
+    /// Does what an event waits for.
+    async fn help(
+        &self,
+        room: &Arc<Room>,
+        helper: &OwnedServerName,
+        pdu: &Arc<Pdu>,
+        outcome: PduOutcome,
+    ) -> Result<Helped, GapError> {
+        match outcome {
+            PduOutcome::MissingAuth(missing) => {
+                self.inner.fetch.auth_events(room, helper, pdu, &missing).await?;
+                Ok(Helped::KnowsAuth)
             }
-            queue = waiting.into_iter().map(|(pdu, _)| pdu).collect();
+            _ if room.read().is_partial() => Err(GapError::NotWhole),
+            _ => self.take_told(room, helper, pdu).await.map(|()| Helped::TakenIn),
         }
     }
 
@@ -331,26 +378,29 @@ impl Gaps {
     async fn take_told(
         &self,
         room: &Arc<Room>,
-        origin: &OwnedServerName,
+        helper: &OwnedServerName,
         pdu: &Arc<Pdu>,
     ) -> Result<(), GapError> {
-        let state = self.inner.fetch.state_before(room, origin, pdu.event_id()).await?;
+        let state = self.inner.fetch.state_before(room, helper, pdu.event_id()).await?;
         let incoming = Incoming { pdu: pdu.clone(), state_before: Some(state) };
         match self.inner.rooms.receive(room, vec![incoming]).await?.pop() {
             Some(outcome) if is_stuck(&outcome) => Err(GapError::Incomplete),
+            // The word may be wrong, and another server's better.
+            Some(PduOutcome::Dropped(why)) => Err(GapError::Refused(why)),
             _ => Ok(()),
         }
     }
 }
 
+/// What was done for an event that waited.
+enum Helped {
+    /// It is part of the room now, or refused for good.
+    TakenIn,
+    /// What authorises it is here, as far as the other server gave it.
+    KnowsAuth,
+}
+
 /// Whether an event waits for others.
 fn is_stuck(outcome: &PduOutcome) -> bool {
     matches!(outcome, PduOutcome::MissingPrev(_) | PduOutcome::MissingAuth(_))
-}
-
-/// The events, each after those that come before it in the graph.
-fn in_order(events: HashMap<OwnedEventId, Arc<Pdu>>) -> Vec<Arc<Pdu>> {
-    let mut events: Vec<_> = events.into_values().collect();
-    events.sort_by(|a, b| (a.depth(), a.event_id()).cmp(&(b.depth(), b.event_id())));
-    events
 }

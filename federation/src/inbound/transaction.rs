@@ -40,6 +40,8 @@ const MAX_ROOMS_AT_ONCE: usize = 8;
 /// How many events may wait that one server has sent, and how many of these in one room.
 const MAX_STAGED_OF_ORIGIN: i64 = 10_000;
 const MAX_STAGED_IN_ROOM: i64 = 2_000;
+/// How many may wait in a room that the server is not in, as far as is known here.
+const MAX_STAGED_OF_STRANGER: i64 = 50;
 /// For how long the answer to a transaction is remembered. After that, repeating it does no harm either: events are known
 /// by their ids, and messages to devices by theirs.
 const REMEMBER: Duration = Duration::from_mins(10);
@@ -262,7 +264,8 @@ impl Transactions {
     ) -> Result<PduResults, TransactionError> {
         let store = self.inner.rooms.store();
         let (of_origin, in_room) = store.reader().await?.count_staged_pdus(origin.as_str(), room.nid).await?;
-        if of_origin >= MAX_STAGED_OF_ORIGIN || in_room >= MAX_STAGED_IN_ROOM {
+        let max_in_room = if room.has_server(origin) { MAX_STAGED_IN_ROOM } else { MAX_STAGED_OF_STRANGER };
+        if of_origin >= MAX_STAGED_OF_ORIGIN || in_room >= max_in_room {
             count("busy", pdus.len());
             let busy = || Err("too many events wait for those before them".to_owned());
             return Ok(pdus.into_iter().map(|pdu| (pdu.event_id().to_owned(), busy())).collect());

@@ -74,6 +74,14 @@ impl Batch<'_> {
         };
         let before = if self.is_partial { self.with_members_of(pdu, before).await? } else { before };
         let (mut outcome, mut incoming) = (self.judge(pdu, before).await?, incoming.clone());
+        if let PduOutcome::Rejected(why) = &outcome
+            && incoming.state_before.is_some()
+            && !self.is_past
+            && self.refused_by_own_auth(pdu).await?.is_none()
+        {
+            // Somebody's word is not enough to refuse an event for good.
+            return dropped(&format!("the state that another server told does not allow it: {why}"));
+        }
         if outcome == PduOutcome::Accepted {
             match self.approved_incoming(pdu).await {
                 Ok(approved) => incoming.pdu = approved,
@@ -85,9 +93,6 @@ impl Batch<'_> {
     }
 
     pub(super) async fn state_before(&mut self, incoming: &Incoming) -> Result<Before, WriteError> {
-        if let Some(ids) = &incoming.state_before {
-            return self.told_state(ids).await;
-        }
         let mut groups = BTreeSet::new();
         let mut missing = Vec::new();
         for prev in incoming.pdu.prev_events() {
@@ -98,7 +103,13 @@ impl Batch<'_> {
                 None => missing.push(prev.clone()),
             }
         }
-        if !missing.is_empty() {
+        if let Some(ids) = &incoming.state_before {
+            match self.told_state(ids).await? {
+                // Of the present, a server is not believed that what is known here to come before has been undone.
+                Before::Group(told) if !self.is_past => drop(groups.insert(told)),
+                told => return Ok(told),
+            }
+        } else if !missing.is_empty() {
             return Ok(match self.state_before_entrance(incoming.pdu.prev_events()) {
                 Some(group) => Before::Group(group),
                 None => Before::Unknown(PduOutcome::MissingPrev(missing)),
@@ -187,16 +198,11 @@ impl Batch<'_> {
     ) -> Result<PduOutcome, WriteError> {
         let rejected = |error: auth::AuthError| Ok(PduOutcome::Rejected(error.0));
         let own = self.auth_events(pdu).await?;
-        let by_id: HashMap<&EventId, &Arc<Pdu>> = own.iter().map(|event| (event.event_id(), event)).collect();
-        if let Err(error) = auth::check_independent(pdu, |id| by_id.get(id).map(|event| (*event).clone())) {
+        if let Err(error) = check_by_own_auth(pdu, &own) {
             return rejected(error);
         }
         let by_slot: HashMap<(&str, &str), &Arc<Pdu>> =
             own.iter().filter_map(|event| Some(((event.type_str(), event.state_key()?), event))).collect();
-        let check = auth::check_dependent(pdu, |t, k| by_slot.get(&(t, k)).map(|event| (*event).clone()));
-        if let Err(error) = check {
-            return rejected(error);
-        }
         let is_current = before == self.work.line.current() && !self.is_past;
         let known = |t: &str, k: &str| {
             let is_unknown_member = || self.is_partial && t == "m.room.member";
@@ -215,6 +221,12 @@ impl Batch<'_> {
             Err(error) if !self.is_past => PduOutcome::SoftFailed(error.0),
             _ => PduOutcome::Accepted,
         })
+    }
+
+    /// Why the events do not allow an event that it names as its auth events, if they do not.
+    async fn refused_by_own_auth(&self, pdu: &Arc<Pdu>) -> Result<Option<auth::AuthError>, WriteError> {
+        let own = self.auth_events(pdu).await?;
+        Ok(check_by_own_auth(pdu, &own).err())
     }
 
     /// The events that an event names as its auth events, and the create event, which it names by the room's id in later
@@ -466,4 +478,11 @@ impl Batch<'_> {
         PowerLevels::new(create, power_levels)
             .is_ok_and(|levels| levels.user(sender).reaches(levels.redact()))
     }
+}
+
+/// Check 4: against the events that an event names as its auth events.
+fn check_by_own_auth(pdu: &Arc<Pdu>, own: &[Arc<Pdu>]) -> Result<(), auth::AuthError> {
+    let by_id: HashMap<&EventId, &Arc<Pdu>> = own.iter().map(|event| (event.event_id(), event)).collect();
+    auth::check_independent(pdu, |id| by_id.get(id).map(|event| (*event).clone()))?;
+    auth::check_dependent(pdu, |t, k| own.iter().find(|event| event.is_state_of(t, k)).cloned())
 }
