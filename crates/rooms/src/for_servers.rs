@@ -92,6 +92,26 @@ impl Rooms {
         }
     }
 
+    /// Whether a server had users in a room before each of some events, of which there is at least one.
+    pub async fn was_in_room_before(
+        &self,
+        room: &Room,
+        events: &[OwnedEventId],
+        server: &ServerName,
+    ) -> Result<bool, StorageError> {
+        let mut reader = self.inner.store.reader().await?;
+        let ids: Vec<&EventId> = events.iter().map(|id| &**id).collect();
+        let nids: Vec<EventNid> = reader.find_event_nids(&ids).await?.into_values().collect();
+        let found = reader.list_events(&nids).await?;
+        drop(reader);
+        if found.is_empty() || found.len() < events.len() || found.iter().any(|event| event.room != room.nid)
+        {
+            return Ok(false);
+        }
+        let past = ServerPast::read(self, room, &found, server).await?;
+        Ok(found.iter().all(|event| past.is_joined_before(event)))
+    }
+
     /// An event of a room by its id.
     pub async fn find_event_in(
         &self,
@@ -322,6 +342,13 @@ impl ServerPast {
         Ok(Self { visibility_slot, member_slots, states, events })
     }
 
+    fn is_joined_before(&self, event: &EventRecord) -> bool {
+        let state = event.state_before.and_then(|group| self.states.get(&group));
+        let members = state.into_iter().flatten().filter(|(slot, _)| self.member_slots.contains(slot));
+        let mut members = members.filter_map(|(_, nid)| membership_of(self.events.get(nid)?));
+        members.any(|membership| membership == Membership::Join)
+    }
+
     fn allows(&self, event: &EventRecord) -> bool {
         let state = event.state_before.and_then(|group| self.states.get(&group));
         let events_in = |slots: &dyn Fn(&SlotNid) -> bool| -> Vec<&EventRecord> {
@@ -345,7 +372,7 @@ impl ServerPast {
             .filter_map(membership_of)
             .collect();
         visibilities.into_iter().any(|visibility| match visibility {
-            // The server is in the room now, so that one of its users has joined since.
+            // The server is in the room, or was after the event, so that one of its users has joined since.
             HistoryVisibility::WorldReadable | HistoryVisibility::Shared => true,
             HistoryVisibility::Invited => {
                 memberships.iter().any(|m| matches!(m, Membership::Join | Membership::Invite))

@@ -18,7 +18,7 @@ use hs_rooms::{
     membership::{MembershipError, handshake::HandshakeError},
 };
 use hs_storage::StorageError;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName};
 
 pub use self::{
     handshake::{Handed, JoinReply, Template},
@@ -130,6 +130,23 @@ impl RoomAnswers {
     async fn whole_room(&self, room_id: &RoomId, origin: &ServerName) -> Result<Arc<Room>, AnswerError> {
         let room = self.open_room(room_id, origin).await?;
         if room.read().is_partial() { Err(AnswerError::NotWhole) } else { Ok(room) }
+    }
+
+    /// As [`shared_room`](Self::shared_room), or one that the other server was in before these events: who was shut out in
+    /// the meantime still has to learn of that, and of what came before.
+    async fn shared_room_at(
+        &self,
+        room_id: &RoomId,
+        origin: &ServerName,
+        events: &[OwnedEventId],
+    ) -> Result<Arc<Room>, AnswerError> {
+        let room = self.open_room(room_id, origin).await?;
+        if self.rooms.is_in_room(&room, origin).await?
+            || self.rooms.was_in_room_before(&room, events, origin).await?
+        {
+            return Ok(room);
+        }
+        Err(AnswerError::NotInRoom)
     }
 
     /// A room that both servers are in.

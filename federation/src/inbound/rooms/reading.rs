@@ -46,7 +46,7 @@ impl RoomAnswers {
         let event =
             event.filter(|event| event.outcome != Outcome::Rejected).ok_or(AnswerError::UnknownEvent)?;
         let room = self.rooms.find_by_nid(event.room).await?.ok_or(AnswerError::UnknownEvent)?;
-        let room = match self.shared_room(&room.room_id, origin).await {
+        let room = match self.shared_room_at(&room.room_id, origin, &[event_id.to_owned()]).await {
             Err(AnswerError::UnknownRoom(_)) => return Err(AnswerError::UnknownEvent),
             room => room?,
         };
@@ -61,7 +61,7 @@ impl RoomAnswers {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<RoomStateReply<Box<RawValue>>, AnswerError> {
-        let room = self.whole_shared_room(room_id, origin).await?;
+        let room = self.whole_shared_room_at(room_id, origin, event_id).await?;
         let event = self.known_event(&room, event_id).await?;
         let found = self.rooms.state_before_with_chain(&event).await?.ok_or(AnswerError::UnknownEvent)?;
         Ok(RoomStateReply {
@@ -77,7 +77,7 @@ impl RoomAnswers {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<RoomStateReply<OwnedEventId>, AnswerError> {
-        let room = self.whole_shared_room(room_id, origin).await?;
+        let room = self.whole_shared_room_at(room_id, origin, event_id).await?;
         let event = self.known_event(&room, event_id).await?;
         let found = self.rooms.state_before_with_chain(&event).await?.ok_or(AnswerError::UnknownEvent)?;
         let mut reader = self.rooms.store().reader().await?;
@@ -94,7 +94,7 @@ impl RoomAnswers {
         room_id: &RoomId,
         event_id: &EventId,
     ) -> Result<Vec<Box<RawValue>>, AnswerError> {
-        let room = self.shared_room(room_id, origin).await?;
+        let room = self.shared_room_at(room_id, origin, &[event_id.to_owned()]).await?;
         let event = self.known_event(&room, event_id).await?;
         let chain = self.rooms.auth_chain_of(&event).await?;
         Ok(self.rooms.render_for_judging(&room, &chain).await?)
@@ -108,7 +108,7 @@ impl RoomAnswers {
         from: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Box<RawValue>>, AnswerError> {
-        let room = self.shared_room(room_id, origin).await?;
+        let room = self.shared_room_at(room_id, origin, bounded(from)).await?;
         let wanted = EventsBefore {
             from: bounded(from),
             except: &[],
@@ -128,7 +128,7 @@ impl RoomAnswers {
         room_id: &RoomId,
         missing: MissingEvents<'_>,
     ) -> Result<Vec<Box<RawValue>>, AnswerError> {
-        let room = self.shared_room(room_id, origin).await?;
+        let room = self.shared_room_at(room_id, origin, bounded(missing.latest)).await?;
         let wanted = EventsBefore {
             from: bounded(missing.latest),
             except: bounded(missing.earliest),
@@ -170,13 +170,14 @@ impl RoomAnswers {
         found.ok_or_else(unknown)
     }
 
-    /// A room that both servers are in, and of which all state is known.
-    async fn whole_shared_room(
+    /// As [`shared_room_at`](Self::shared_room_at), if all of its state is known.
+    async fn whole_shared_room_at(
         &self,
         room_id: &RoomId,
         origin: &ServerName,
+        event_id: &EventId,
     ) -> Result<Arc<Room>, AnswerError> {
-        let room = self.shared_room(room_id, origin).await?;
+        let room = self.shared_room_at(room_id, origin, &[event_id.to_owned()]).await?;
         if room.read().is_partial() { Err(AnswerError::NotWhole) } else { Ok(room) }
     }
 
