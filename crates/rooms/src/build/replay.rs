@@ -2,7 +2,7 @@
 //! judged first.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -48,9 +48,16 @@ impl Replay<'_> {
             pdus.into_iter().map(|pdu| Incoming { pdu, state_before: None }).collect();
         let (mut batch, entrance) = self.prepare(rooms, room, &incoming).await?;
         let mut rejudged = vec![entrance];
+        let mut followed: HashSet<&EventId> = HashSet::new();
         for (event, incoming) in self.events.iter().zip(&incoming) {
-            rejudged.push(batch.judge_again(event, incoming).await?);
+            let judged = batch.judge_again(event, incoming).await?;
+            if judged.outcome == Outcome::Accepted {
+                followed.extend(incoming.pdu.prev_events().iter().map(AsRef::<EventId>::as_ref));
+            }
+            rejudged.push(judged);
         }
+        // An event can have come after one that follows it.
+        batch.work.extremities.retain(|end| !followed.contains(&*end.event_id));
         batch.finish(self, rejudged).await
     }
 
@@ -167,20 +174,8 @@ impl Batch<'_> {
         replay: &Replay<'_>,
         rejudged: Vec<RejudgedEvent>,
     ) -> Result<AppendUnit, WriteError> {
-        let ids = self.rooms.inner.store.reader().await?.list_ends(&replay.head.forward_extremities).await?;
-        let ids: Vec<&EventId> = ids.iter().map(|end| &*end.event_id).collect();
-        let known: HashMap<EventNid, &GraphNode> =
-            self.work.nodes.values().map(|node| (node.nid, node)).collect();
-        let stored = self.rooms.inner.store.reader().await?.find_graph_nodes(&ids).await?;
-        let nodes = stored.values().map(|node| known.get(&node.nid).copied().unwrap_or(node));
-        let mut ends: Vec<(EventNid, StateGroupNid)> = nodes
-            .filter(|node| node.outcome == Outcome::Accepted)
-            .filter_map(|node| Some((node.nid, node.state()?)))
-            .collect();
-        if ends.is_empty() {
-            // The newest events are not allowed by all of the state: the room goes on with what is.
-            ends = self.work.extremities.iter().map(|end| (end.nid, end.state)).collect();
-        }
+        let mut ends: Vec<(EventNid, StateGroupNid)> =
+            self.work.extremities.iter().map(|end| (end.nid, end.state)).collect();
         ends.sort_unstable();
         let states: BTreeSet<StateGroupNid> = ends.iter().map(|(_, state)| *state).collect();
         let state_group = match self.resolve(states).await {
