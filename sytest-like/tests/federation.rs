@@ -18,6 +18,7 @@ mod keys;
 mod many;
 mod neighbours;
 mod pairs;
+mod past;
 mod people;
 mod policy;
 mod reading;

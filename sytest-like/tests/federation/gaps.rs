@@ -157,6 +157,33 @@ async fn gap_is_closed_with_the_help_of_another_server() {
     shared.alice.get_event(shared.room_id(), &events[0].id).await.expect_ok();
 }
 
+/// Whoever names an event that nobody has, and tells what the state was before it, does not thereby undo what is known here
+/// to come before too.
+/// spec: rooms/v12/#state-resolution
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn told_state_does_not_undo_what_is_known() {
+    let shared = Shared::start().await;
+    let old: Vec<String> = shared.room.state().values().cloned().collect();
+    let topic = shared.set_and_hear("m.room.topic", json!({"topic": "the truth"})).await;
+    let carol = shared.server.register("carol").await;
+    carol.join(shared.room_id()).await;
+    let said = carol.send_text(shared.room_id(), "I am here").await;
+    shared.fake.wait_for_event(shared.room_id(), &said).await;
+    let made_up = shared.room.message(&shared.bob, "never said").build();
+    let lie = shared.room.message(&shared.bob, "lie").prev(&[&said, &made_up.id]).build();
+    shared.fake.always("get_missing_events", Reply::json(json!({"events": []})));
+    shared.fake.always("state_ids", Reply::json(json!({"pdu_ids": old, "auth_chain_ids": []})));
+
+    offer(&shared, &lie).await;
+    shared.alice_hears(&lie.id).await;
+
+    let state = shared.alice.get_state(shared.room_id(), "m.room.topic", "").await.expect_ok();
+    assert_eq!(state["topic"], "the truth", "{topic}");
+    let member = shared.alice.get_state(shared.room_id(), "m.room.member", &carol.id).await.expect_ok();
+    assert_eq!(member["membership"], "join");
+}
+
 /// The events before a gap that was bridged can be read by going back.
 /// spec: server-server-api/#backfilling-and-retrieving-missing-events
 /// covers: GET /_matrix/client/v3/rooms/{roomId}/messages

@@ -1,7 +1,7 @@
 //! What the federation cases stand on.
 
 use sytest_like::fake::{ALL_VERSIONS, FakeRoom};
-use sytest_like::{FakeServer, Server, User, Value, json, path, timeline};
+use sytest_like::{FakeServer, Response, Server, User, Value, json, path, timeline};
 
 /// The server under test and a scripted one.
 pub(super) async fn with_fake() -> (Server, FakeServer) {
@@ -101,6 +101,16 @@ pub(super) async fn read_back(user: &User, room_id: &str) -> Vec<String> {
             _ => return bodies,
         }
     }
+}
+
+/// A user asks to join a room through servers.
+pub(super) async fn join_via(user: &User, room: &str, via: &[&str]) -> Response {
+    let mut path = path!("/_matrix/client/v3/join/{}", room);
+    for (index, server) in via.iter().enumerate() {
+        path.push_str(if index == 0 { "?via=" } else { "&via=" });
+        path.push_str(server);
+    }
+    user.post(&path, json!({})).await
 }
 
 /// A public room of this version.

@@ -1,20 +1,11 @@
 //! Users here come into rooms of other servers.
 
-use super::ground::{hears, versions, with_fake};
+use super::ground::{hears, join_via, versions, with_fake};
 use sytest_like::fake::Reply;
-use sytest_like::{Response, User, Value, json, path};
+use sytest_like::{Response, Value, json, path};
 
 /// What a case changes of an event, and what it calls that.
 type Change = (&'static str, fn(&mut Value));
-
-async fn join_via(user: &User, room: &str, via: &[&str]) -> Response {
-    let mut path = path!("/_matrix/client/v3/join/{}", room);
-    for (index, server) in via.iter().enumerate() {
-        path.push_str(if index == 0 { "?via=" } else { "&via=" });
-        path.push_str(server);
-    }
-    user.post(&path, json!({})).await
-}
 
 /// A user joins a room of another server, sees its state, and both sides hear each other; in every room version.
 /// spec: server-server-api/#joining-rooms

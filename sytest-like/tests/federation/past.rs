@@ -1,0 +1,142 @@
+//! What was before somebody came, and before somebody had to go.
+
+use super::ground::{Shared, hears, join_via, read_back, with_fake};
+use sytest_like::fake::Reply;
+use sytest_like::{FakeServer, Value, json, path};
+
+fn missing_events(room_id: &str) -> String {
+    path!("/_matrix/federation/v1/get_missing_events/{}", room_id)
+}
+
+/// In a room of another server whose history is for those who were there, who comes later sees nothing of before, whoever
+/// else of this server was there; and neither do other servers.
+/// spec: client-server-api/#room-history-visibility
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+/// covers: GET /_matrix/federation/v1/backfill/{roomId}
+#[tokio::test]
+async fn closed_history_of_a_room_elsewhere_stays_closed() {
+    let (server, fake) = with_fake().await;
+    let (alice, carol) = tokio::join!(server.register("alice"), server.register("carol"));
+    let bob = fake.user("bob");
+    let room = fake.new_room("12", &bob).visibility("joined").create();
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+    let secret = room.say(&bob, "between us").await;
+    hears(&alice, room.id(), &secret.id).await;
+
+    join_via(&carol, room.id(), &[fake.name()]).await.expect_ok();
+    let welcome = room.say(&bob, "welcome").await;
+    hears(&carol, room.id(), &welcome.id).await;
+
+    assert_eq!(read_back(&carol, room.id()).await, ["welcome"]);
+    carol.get_event(room.id(), &secret.id).await.expect_err(404, "M_NOT_FOUND");
+    assert!(read_back(&alice, room.id()).await.contains(&"between us".to_owned()));
+    let other = FakeServer::start().await;
+    other.join(server.name(), room.id(), &other.user("dan")).await;
+    let one = path!("/_matrix/federation/v1/event/{}", secret.id);
+    let given = other.get(server.name(), &one).await.expect_ok();
+    assert_eq!(given.array("pdus")[0]["content"], json!({}));
+}
+
+/// A past in which the history was closed is closed as soon as it is known, though it is open now.
+/// spec: client-server-api/#room-history-visibility
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn past_that_was_closed_is_closed_when_it_is_fetched() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let room = fake.new_room("12", &bob).visibility("joined").create();
+    room.add_message(&bob, "closed");
+    room.add_state("m.room.history_visibility", "", &bob, json!({"history_visibility": "shared"}));
+    room.add_message(&bob, "open");
+
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+
+    assert_eq!(read_back(&alice, room.id()).await, ["open"]);
+}
+
+/// When nobody gives the past, the page says where to go on, and from there it is found once somebody does.
+/// spec: client-server-api/#get_matrixclientv3roomsroomidmessages
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn past_that_cannot_be_had_now_can_be_asked_for_again() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let room = fake.create_room("12", &bob);
+    let old = room.add_message(&bob, "long ago");
+    fake.always("backfill", Reply::error(500, "M_UNKNOWN"));
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+    let page = |from: Option<String>| {
+        let request = alice.get(&path!("/v3/rooms/{}/messages", room.id())).query("dir", "b");
+        if let Some(from) = &from { request.query("from", from) } else { request }
+    };
+
+    let first = page(None).await.expect_ok();
+
+    let shown = |page: &Value| page["chunk"].to_string().contains(&old.id);
+    assert!(!shown(&first.json), "{first}");
+    let end = first.str("end").to_owned();
+    fake.be_honest("backfill");
+    let second = page(Some(end)).await.expect_ok();
+    assert!(shown(&second.json), "{second}");
+}
+
+/// What a server gives as the past, though nothing here comes after it, is not taken for it.
+/// spec: server-server-api/#backfilling-and-retrieving-missing-events
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn events_beside_the_past_are_not_taken_for_it() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let room = fake.create_room("12", &bob);
+    let before = room.add_message(&bob, "before");
+    let base = room.extremities();
+    let aside = room.message(&bob, "aside").prev(&[&base[0]]).build();
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+    room.add_aside(&aside);
+    let given = [before.json.clone(), aside.json.clone()];
+    let name = fake.name().to_owned();
+    fake.answer("backfill", move |_| {
+        Some(Reply::json(json!({"origin": name, "origin_server_ts": 1, "pdus": given})))
+    });
+
+    let bodies = read_back(&alice, room.id()).await;
+
+    assert_eq!(bodies, ["before"]);
+}
+
+/// A server whose last user was banned gets the ban and what came before it, and nothing of after.
+/// spec: server-server-api/#backfilling-and-retrieving-missing-events
+/// covers: POST /_matrix/federation/v1/get_missing_events/{roomId}
+/// covers: GET /_matrix/federation/v1/state_ids/{roomId}
+/// covers: GET /_matrix/federation/v1/event/{eventId}
+#[tokio::test]
+async fn banned_server_learns_how_it_came_to_that() {
+    let shared = Shared::start().await;
+    let before = shared.alice.send_text(shared.room_id(), "last words").await;
+    let ban = path!("/v3/rooms/{}/ban", shared.room_id());
+    shared.alice.post(&ban, json!({"user_id": &shared.bob})).await.expect_ok();
+    let member = path!("/v3/rooms/{}/state/m.room.member/{}", shared.room_id(), shared.bob);
+    let member = shared.alice.get(&member).query("format", "event").await.expect_ok();
+    let banned = member.str("event_id").to_owned();
+    let after = shared.alice.send_text(shared.room_id(), "without you").await;
+    let get = async |path: String| shared.fake.get(shared.server.name(), &path).await;
+
+    let body = json!({"earliest_events": shared.room.extremities(), "latest_events": [banned], "limit": 5});
+    let missed = shared.fake.post(shared.server.name(), &missing_events(shared.room_id()), body).await;
+
+    let missed = missed.expect_ok();
+    let bodies: Vec<&Value> = missed.array("events").iter().map(|event| &event["content"]["body"]).collect();
+    assert!(bodies.contains(&&json!("last words")), "{missed}");
+    get(path!("/_matrix/federation/v1/event/{}", before)).await.expect_ok();
+    let state_of =
+        |event: &str| path!("/_matrix/federation/v1/state_ids/{}?event_id={}", shared.room_id(), event);
+    get(state_of(&banned)).await.expect_ok();
+    get(state_of(&after)).await.expect_err(403, "M_FORBIDDEN");
+    get(path!("/_matrix/federation/v1/event/{}", after)).await.expect_err(403, "M_FORBIDDEN");
+    let body = json!({"earliest_events": [banned], "latest_events": [after], "limit": 5});
+    let later = shared.fake.post(shared.server.name(), &missing_events(shared.room_id()), body).await;
+    later.expect_err(403, "M_FORBIDDEN");
+}
