@@ -23,6 +23,7 @@ mod people;
 mod policy;
 mod reading;
 mod redactions;
+mod removals;
 mod replicas;
 mod requests;
 mod send;

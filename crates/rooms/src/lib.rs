@@ -23,6 +23,7 @@ pub mod directory;
 mod erasure;
 pub mod event_filter;
 pub mod for_servers;
+pub mod gone;
 mod groups;
 pub mod hierarchy;
 pub mod intent;

@@ -129,6 +129,8 @@ pub struct RoomState {
     members: HashMap<UserNid, Member>,
     joined_count: usize,
     invited_count: usize,
+    /// Nobody has left, or changed how they are not in the room, after this position.
+    newest_out: Position,
     /// The newest accepted events, oldest first.
     recent: VecDeque<Arc<EventRecord>>,
     /// All accepted events after this position are in `recent`, and all corrections in `corrections`.
@@ -157,12 +159,14 @@ impl RoomState {
         memberships: &[MembershipRecord],
     ) -> Self {
         let count = |wanted| memberships.iter().filter(|row| row.membership == wanted).count();
+        let out = memberships.iter().filter(|row| row.membership != Membership::Join);
         Self {
             head: Some(head),
             last_position,
             state,
             joined_count: count(Membership::Join),
             invited_count: count(Membership::Invite),
+            newest_out: out.map(|row| row.position).max().unwrap_or(Position::START),
             members: memberships.iter().map(|row| (row.user, Member::from(row))).collect(),
             recent: VecDeque::new(),
             recent_since: last_position,
@@ -205,6 +209,9 @@ impl RoomState {
         let before = self.members.get(&user).copied();
         let since = before.filter(|before| before.membership == membership).map_or(at, |before| before.since);
         self.members.insert(user, Member { membership, event, since });
+        if membership != Membership::Join {
+            self.newest_out = self.newest_out.max(at);
+        }
         let before = before.map(|before| before.membership);
         let change = |wanted| i32::from(membership == wanted) - i32::from(before == Some(wanted));
         self.joined_count = self.joined_count.saturating_add_signed(change(Membership::Join) as isize);
@@ -217,6 +224,16 @@ impl RoomState {
             .get(&user)
             .filter(|member| member.membership == Membership::Join)
             .map(|member| member.since)
+    }
+
+    /// The users who are not in the room and of whom it is not known that this was so at a position already. Costs next to
+    /// nothing where nothing of that kind has happened since.
+    pub(crate) fn out_since(&self, position: Position) -> Vec<UserNid> {
+        if self.newest_out <= position {
+            return Vec::new();
+        }
+        let is_news = |member: &Member| member.membership != Membership::Join && member.since > position;
+        self.members().filter(|(_, member)| is_news(member)).map(|(user, _)| user).collect()
     }
 
     /// Whether memory knows that an event has no children which would have to be aggregated.

@@ -218,6 +218,93 @@ impl Reader {
             .collect())
     }
 
+    /// The rooms that a server is no longer in because others have removed its users since the position, those with the latest
+    /// removals first; `last_position` is that of the last removal, whatever the range.
+    pub async fn list_lost_rooms(&mut self, missed: Missed<'_>, limit: i64) -> Result<Vec<SharedRoom>> {
+        let rows = sqlx::query!(
+            r#"SELECT m.room_nid, MAX(m.stream_position) AS "last!"
+             FROM users u
+             JOIN memberships m USING (user_nid)
+             JOIN events e ON e.event_nid = m.event_nid
+             JOIN users s ON s.user_nid = e.sender_nid
+             WHERE u.server_name = $1
+               AND m.membership IN (0, 4) AND m.stream_position > $2
+               AND s.server_name <> $1
+               AND NOT EXISTS (
+                   SELECT FROM memberships other JOIN users o USING (user_nid)
+                   WHERE other.room_nid = m.room_nid AND other.membership = 2 AND o.server_name = $1
+               )
+             GROUP BY m.room_nid
+             ORDER BY MAX(m.stream_position) DESC
+             LIMIT $3"#,
+            missed.destination,
+            missed.after.0,
+            limit
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| SharedRoom {
+                room: RoomNid(row.room_nid),
+                since: missed.after,
+                last_position: Position(row.last),
+            })
+            .collect())
+    }
+
+    /// The last events up to the end of each room that this server has to send, in the order of the log; not more than `limit`
+    /// of a room. Whether the server was in the room by then is not looked at.
+    pub async fn list_events_of_lost_rooms(
+        &mut self,
+        missed: Missed<'_>,
+        rooms: &[SharedRoom],
+        limit: i64,
+    ) -> Result<Vec<MissedEvent>> {
+        let (nids, until): (Vec<i64>, Vec<i64>) =
+            rooms.iter().map(|lost| (lost.room.0, lost.last_position.min(missed.up_to).0)).unzip();
+        let rows = sqlx::query!(
+            r#"SELECT e.room_nid, e.event_nid, e.stream_position AS "position!"
+             FROM UNNEST($1::bigint[], $2::bigint[]) AS lost (room_nid, until)
+             CROSS JOIN LATERAL (
+                 SELECT recent.room_nid, recent.event_nid, recent.stream_position
+                 FROM (
+                     SELECT room_nid, event_nid, stream_position, sender_nid
+                     FROM events
+                     WHERE room_nid = lost.room_nid AND stream_position > $3 AND stream_position <= lost.until
+                       AND outcome = 0
+                     ORDER BY stream_position DESC
+                     LIMIT $6
+                 ) AS recent
+                 JOIN users u ON u.user_nid = recent.sender_nid
+                 WHERE u.server_name <> $4
+                   AND (u.server_name = $5
+                     OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = recent.event_nid))
+                 ORDER BY recent.stream_position DESC
+                 LIMIT $7
+             ) AS e
+             ORDER BY e.stream_position"#,
+            &nids,
+            &until,
+            missed.after.0,
+            missed.destination,
+            missed.own_name,
+            LOOK_BACK,
+            limit
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| MissedEvent {
+                room: RoomNid(row.room_nid),
+                event: EventNid(row.event_nid),
+                position: Position(row.position),
+                is_ours: true,
+            })
+            .collect())
+    }
+
     /// The newest public receipts of this server's users in rooms, after the position: room and position of each.
     pub async fn list_missed_receipts(
         &mut self,

@@ -16,9 +16,10 @@ use hs_model::{
     stream::Position,
 };
 use hs_room_rules::{redact::redact_json, room_version};
+use hs_rooms::Rooms;
 use hs_storage::{
     Reader, StorageError, Store,
-    missed::{Missed, SharedRoom},
+    missed::{Missed, MissedEvent, SharedRoom},
 };
 use ruma::{OwnedServerName, ServerName};
 use tokio::sync::Semaphore;
@@ -39,6 +40,9 @@ const MAX_PDUS_IN_FULL: usize = 500;
 const ROOMS_AT_ONCE: usize = 100;
 /// How many removals of members are told, of rooms that the server is no longer in.
 const MAX_REMOVALS: i64 = 500;
+/// Of how many such rooms, and how many events of each, is told what the server missed before it was removed.
+const MAX_LOST_ROOMS: i64 = 20;
+const MAX_EVENTS_OF_LOST_ROOM: i64 = 50;
 /// How many receipts.
 const MAX_RECEIPTS: i64 = 200;
 /// How many servers' arrears are looked up at the same time.
@@ -50,6 +54,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub(super) struct CatchUp {
     pub(super) store: Store,
+    pub(super) rooms: Rooms,
     pub(super) updates: DeviceUpdates,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: Arc<dyn Clock>,
@@ -144,20 +149,49 @@ impl CatchUp {
     }
 
     async fn plan(&self, missed: Missed<'_>) -> Result<Plan, StorageError> {
+        let mut before_removals = self.told_before_removals(missed).await?;
         let mut reader = self.store.reader().await?;
         let shared = reader.list_rooms_of_server(missed.destination).await?;
         let busy: Vec<SharedRoom> =
             shared.iter().filter(|shared| shared.last_position > missed.after).copied().collect();
         let mut plan = Plan::default();
-        for removal in reader.list_missed_removals(missed, MAX_REMOVALS).await? {
-            plan.events.push_back((removal.position, removal.event));
-        }
+        let removals = reader.list_missed_removals(missed, MAX_REMOVALS).await?;
+        before_removals.extend(removals.iter().map(|removal| (removal.position, removal.event)));
+        before_removals.sort_unstable();
+        plan.events.extend(before_removals);
         plan_events(&mut reader, missed, &busy, &mut plan).await?;
         let announcements = reader.list_missed_announcements(missed, &shared).await?;
         plan.edus.extend(missed_receipts(&mut reader, missed, &shared).await?);
         drop(reader);
         plan.edus.extend(self.updates.missed(&announcements, missed.after).await?);
         Ok(plan)
+    }
+
+    /// What a server has missed of rooms that it is no longer in, from while it was: without the events before its removal it
+    /// cannot place that.
+    async fn told_before_removals(
+        &self,
+        missed: Missed<'_>,
+    ) -> Result<Vec<(Position, EventNid)>, StorageError> {
+        let Ok(server) = <&ServerName>::try_from(missed.destination) else { return Ok(Vec::new()) };
+        let mut reader = self.store.reader().await?;
+        let lost = reader.list_lost_rooms(missed, MAX_LOST_ROOMS).await?;
+        let events = reader.list_events_of_lost_rooms(missed, &lost, MAX_EVENTS_OF_LOST_ROOM).await?;
+        drop(reader);
+        let mut told = Vec::new();
+        for room in lost {
+            let here = || events.iter().filter(|event| event.room == room.room);
+            let nids: Vec<EventNid> = here().map(|event| event.event).collect();
+            if nids.is_empty() {
+                continue;
+            }
+            let Some(room) = self.rooms.find_by_nid(room.room).await? else { continue };
+            let records = self.store.list_events(&nids).await?;
+            let with_server = self.rooms.list_events_with_server(&room, &records, server).await?;
+            let is_told = |event: &&MissedEvent| with_server.contains(&event.event);
+            told.extend(here().filter(is_told).map(|event| (event.position, event.event)));
+        }
+        Ok(told)
     }
 
     /// The events with their JSON, in the same order. What was redacted meanwhile is told without its content.

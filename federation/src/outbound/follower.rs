@@ -32,6 +32,9 @@ use super::{
     transaction::BuiltEdu,
 };
 
+/// How many servers that are gone from a room are looked at, for events from before that.
+const MAX_GONE: usize = 100;
+
 /// Reads the log for other servers.
 #[derive(Clone, Debug)]
 pub(super) struct Follower {
@@ -68,6 +71,8 @@ struct Looked {
     presence: HashMap<UserNid, Arc<PresenceRow>>,
     devices: BTreeMap<UserNid, Vec<BuiltEdu>>,
     heard: HashMap<i64, OwnedServerName>,
+    /// Servers that were in the room before an event and are not now.
+    gone: HashMap<EventNid, Vec<OwnedServerName>>,
 }
 
 impl Follower {
@@ -78,6 +83,7 @@ impl Follower {
             return Ok(Vec::new());
         }
         let mut looked = self.look_up(&entries).await?;
+        looked.gone = self.told_though_gone(&entries, &looked).await?;
         let mut audience = Audience::new(&self.rooms);
         let last_of_user = last_of_users(&entries);
         let mut news = Vec::new();
@@ -109,6 +115,7 @@ impl Follower {
                     && !self.is_join_elsewhere(room, &event).await?
                 {
                     let to = with_target(servers, &event, &self.own_name);
+                    let to = with_gone(to, looked.gone.remove(&event.nid));
                     news.push(News { position, what: What::Pdu(event), to });
                 }
             }
@@ -119,6 +126,7 @@ impl Follower {
                 };
                 if let Some((_, servers)) = audience.of_room(room).await? {
                     let origin = event.sender.server_name();
+                    let servers = with_gone(servers, looked.gone.remove(&event.nid));
                     let to = servers.iter().filter(|server| **server != origin).cloned().collect();
                     news.push(News { position, what: What::Pdu(event), to });
                 }
@@ -285,6 +293,37 @@ impl Follower {
         Ok(looked)
     }
 
+    /// Who has been removed between an event and now was there when it was made, and needs it to understand the removal.
+    async fn told_though_gone(
+        &self,
+        entries: &[LogEntry],
+        looked: &Looked,
+    ) -> Result<HashMap<EventNid, Vec<OwnedServerName>>, StorageError> {
+        let mut of_rooms: BTreeMap<RoomNid, Vec<Arc<EventRecord>>> = BTreeMap::new();
+        for entry in entries {
+            let event = match entry.kind {
+                LogKind::Event => entry.event.as_ref(),
+                LogKind::ForwardedEvent => entry.subject.and_then(|nid| looked.forwarded.get(&EventNid(nid))),
+                _ => None,
+            };
+            if let Some((event, room)) = event.zip(entry.room) {
+                of_rooms.entry(room).or_default().push(event.clone());
+            }
+        }
+        let mut gone: HashMap<EventNid, Vec<OwnedServerName>> = HashMap::new();
+        for (room, events) in of_rooms {
+            let Some(first) = events.iter().filter_map(|event| event.position).min() else { continue };
+            let Some(room) = self.rooms.find_by_nid(room).await? else { continue };
+            let servers = self.rooms.list_servers_gone_since(&room, first).await?;
+            for server in servers.into_iter().take(MAX_GONE) {
+                for event in self.rooms.list_events_with_server(&room, &events, &server).await? {
+                    gone.entry(event).or_default().push(server.clone());
+                }
+            }
+        }
+        Ok(gone)
+    }
+
     /// Whether an event is the join by which this server came into a room: it went through a server that was there, which
     /// sends it on.
     async fn is_join_elsewhere(&self, room: RoomNid, event: &EventRecord) -> Result<bool, StorageError> {
@@ -380,6 +419,13 @@ fn with_target(servers: Servers, event: &EventRecord, own_name: &ServerName) -> 
         return servers;
     }
     servers.iter().cloned().chain([target.to_owned()]).collect()
+}
+
+/// The servers together with those that were in the room until after the event.
+fn with_gone(servers: Servers, gone: Option<Vec<OwnedServerName>>) -> Servers {
+    let Some(mut gone) = gone else { return servers };
+    gone.retain(|server| !servers.contains(server));
+    servers.iter().cloned().chain(gone).collect()
 }
 
 fn membership_of(event: &EventRecord) -> Option<String> {

@@ -117,6 +117,7 @@ impl Sender {
         let wake = Arc::new(Notify::new());
         let catch_up = CatchUp {
             store: store.clone(),
+            rooms: rooms.clone(),
             updates: updates.clone(),
             transport: transport.clone(),
             clock: clock.clone(),

@@ -2,16 +2,7 @@
 
 use hs_storage::outgoing_edus::NewOutgoingEdu;
 
-use crate::scene::Scene;
-
-/// Fails as often as it takes for what waits in memory to be dropped.
-async fn give_up(scene: &mut Scene, destination: &str) {
-    for _ in 0..3 {
-        let attempt = scene.next(destination).await;
-        scene.fail(attempt).await;
-        scene.clock.advance_ms(60_000);
-    }
-}
+use crate::scene::{Scene, give_up};
 
 #[tokio::test]
 async fn all_of_a_short_absence_is_told_in_order() {

@@ -2,5 +2,6 @@
 
 mod catching_up;
 mod live;
+mod removed;
 mod replicas;
 mod scene;

@@ -282,3 +282,12 @@ impl Scene {
         }
     }
 }
+
+/// Fails as often as it takes for what waits in memory to be dropped.
+pub(crate) async fn give_up(scene: &mut Scene, destination: &str) {
+    for _ in 0..3 {
+        let attempt = scene.next(destination).await;
+        scene.fail(attempt).await;
+        scene.clock.advance_ms(60_000);
+    }
+}
