@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    slice,
     sync::Arc,
 };
 
@@ -326,7 +327,7 @@ impl Follower {
 
     /// Whether an event is the join by which this server came into a room: it went through a server that was there, which
     /// sends it on.
-    async fn is_join_elsewhere(&self, room: RoomNid, event: &EventRecord) -> Result<bool, StorageError> {
+    async fn is_join_elsewhere(&self, room: RoomNid, event: &Arc<EventRecord>) -> Result<bool, StorageError> {
         let is_own_member = &*event.event_type == "m.room.member"
             && event.state_key.as_deref() == Some(event.sender.as_str())
             && membership_of(event).as_deref() == Some("join");
@@ -344,7 +345,13 @@ impl Follower {
             joined.filter(|user| state.joined_since(*user) < event.position).collect()
         };
         let ids = self.store.user_ids(&before).await?;
-        Ok(!ids.values().any(|user_id| user_id.server_name() == self.own_name))
+        if ids.values().any(|user_id| user_id.server_name() == self.own_name) {
+            return Ok(false);
+        }
+        // Memory may know since when only at the latest, or no longer: the state before the event knows.
+        let with_us =
+            self.rooms.list_events_with_server(&room, slice::from_ref(event), &self.own_name).await?;
+        Ok(!with_us.contains(&event.nid))
     }
 }
 

@@ -1,5 +1,8 @@
 //! Stops, crashes, and several replicas.
 
+use hs_rooms::Intent;
+use serde_json::json;
+
 use crate::scene::{PATIENCE, Scene};
 
 #[tokio::test]
@@ -19,6 +22,27 @@ async fn what_was_not_taken_is_sent_after_a_restart() {
 
     assert_eq!(scene.accept_until("b.example", "two").await, ["one", "two"]);
     assert_eq!(scene.accept_until("c.example", "two").await, ["two"]);
+}
+
+#[tokio::test]
+async fn a_new_name_is_told_by_a_replica_that_reads_the_room_later() {
+    let mut scene = Scene::new().await;
+    let alice = scene.person("@alice:test.example").await;
+    let bob = scene.person("@bob:b.example").await;
+    let room_id = scene.room(&alice, &[&bob]).await;
+    scene.replica.say(&room_id, &alice, "one").await;
+    scene.accept_until("b.example", "one").await;
+
+    scene.replica.stop().await;
+    let content = json!({ "membership": "join", "displayname": "Alice" }).to_string();
+    let intent = Intent::state("m.room.member", alice.user_id.as_str(), content);
+    scene.replica.actions.send_state(&room_id, alice.clone(), intent, None).await.expect("her own name");
+    let _restarted = scene.start_replica("second").await;
+    let told = scene.next("b.example").await;
+
+    assert_eq!(told.pdus.len(), 1);
+    assert_eq!(told.pdus[0]["content"]["displayname"], "Alice");
+    told.accept();
 }
 
 #[tokio::test]
