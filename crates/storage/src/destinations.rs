@@ -115,11 +115,16 @@ impl Txn {
     pub async fn doubt_all_destinations(&mut self, own_name: &str, since: Position) -> Result<()> {
         sqlx::query!(
             "INSERT INTO destinations (server_name, pending_since)
-             SELECT DISTINCT u.server_name, $2::bigint
-             FROM users u
-             WHERE u.server_name <> $1
-               AND EXISTS (SELECT FROM memberships m WHERE m.user_nid = u.user_nid AND m.membership = 2)
-             ORDER BY 1
+             SELECT known.server_name, $2::bigint
+             FROM (
+                 SELECT u.server_name
+                 FROM users u
+                 WHERE EXISTS (SELECT FROM memberships m WHERE m.user_nid = u.user_nid AND m.membership = 2)
+                 UNION
+                 SELECT UNNEST(p.servers) FROM partial_rooms p WHERE p.whole_at IS NULL
+             ) AS known
+             WHERE known.server_name <> $1
+             ORDER BY known.server_name
              ON CONFLICT (server_name) DO UPDATE
              SET pending_since = LEAST(destinations.pending_since, EXCLUDED.pending_since)",
             own_name,

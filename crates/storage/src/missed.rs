@@ -67,15 +67,32 @@ pub struct DeviceAnnouncement {
 }
 
 impl Reader {
-    /// The rooms that a server is in, those with the newest activity first.
+    /// The rooms that a server is in, those with the newest activity first. Of a room that was joined without most of its
+    /// members, what another server said of who is in it counts, from the join on.
     pub async fn list_rooms_of_server(&mut self, server: &str) -> Result<Vec<SharedRoom>> {
         let rows = sqlx::query!(
-            r#"SELECT shared.room_nid, shared.since AS "since!", h.last_position
+            r#"SELECT shared.room_nid AS "room_nid!", shared.since AS "since!", h.last_position
              FROM (
-                 SELECT m.room_nid, MIN(COALESCE(m.since_position, m.stream_position)) AS since
-                 FROM users u JOIN memberships m USING (user_nid)
-                 WHERE u.server_name = $1 AND m.membership = 2
-                 GROUP BY m.room_nid
+                 SELECT known.room_nid, MIN(known.since) AS since
+                 FROM (
+                     SELECT m.room_nid,
+                       CASE WHEN m.since = p.whole_at OR (m.since < p.whole_at AND $1 = ANY(p.servers))
+                         THEN LEAST(m.since, j.stream_position)
+                         ELSE m.since
+                       END AS since
+                     FROM (
+                         SELECT room_nid, COALESCE(since_position, stream_position) AS since
+                         FROM users u JOIN memberships USING (user_nid)
+                         WHERE u.server_name = $1 AND membership = 2
+                     ) AS m
+                     LEFT JOIN partial_rooms p ON p.room_nid = m.room_nid
+                     LEFT JOIN events j ON j.event_nid = p.join_nid
+                     UNION ALL
+                     SELECT p.room_nid, j.stream_position
+                     FROM partial_rooms p JOIN events j ON j.event_nid = p.join_nid
+                     WHERE p.whole_at IS NULL AND $1 = ANY(p.servers)
+                 ) AS known
+                 GROUP BY known.room_nid
              ) AS shared
              JOIN room_heads h ON h.room_nid = shared.room_nid
              ORDER BY h.last_position DESC"#,

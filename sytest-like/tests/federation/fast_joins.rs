@@ -375,6 +375,62 @@ async fn leaving_early_does_no_harm() {
     assert_ne!(crowd.join_of(&crowd.alice), join);
 }
 
+/// A server that takes nothing, with a member in a crowd that Alice joins. What she says there is not in memory any more.
+async fn said_to_nobody(crowd: &Crowd) -> FakeServer {
+    let other = FakeServer::start().await;
+    let dave = other.user("dave");
+    let join = crowd.room.member(&dave, &dave, "join").signed_by(other.name(), &other.key()).build();
+    crowd.room.add(&join);
+    crowd.keep_members_secret();
+    other.always("send", Reply::error(503, "M_UNKNOWN"));
+    crowd.joins(&crowd.alice).await;
+    let said = crowd.alice.send_text(crowd.id(), "is anybody there?").await;
+    crowd.fake.wait_for_event(crowd.id(), &said).await;
+    crowd.server.restart().await;
+    other
+}
+
+/// Waits until a server that takes what it is sent from now on has been told something.
+async fn told_at_last(crowd: &Crowd, other: &FakeServer, body: &str) {
+    other.forget();
+    other.be_honest("send");
+    other.send_edu(crowd.server.name(), "org.example.hello", json!({})).await;
+    other.wait_for_pdu(body, |pdu| pdu["content"]["body"] == body).await;
+}
+
+/// A server that was away is told what it missed of a room whose members are not known, if it is said to be in it.
+/// spec: server-server-api/#transactions
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn servers_catch_up_before_members_are_known() {
+    let crowd = Crowd::start().await;
+    let other = said_to_nobody(&crowd).await;
+
+    told_at_last(&crowd, &other, "is anybody there?").await;
+    crowd.tell_members();
+}
+
+/// And so it is when the members have become known in its absence.
+/// spec: server-server-api/#transactions
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn servers_catch_up_once_members_are_known() {
+    let crowd = Crowd::start().await;
+    let other = said_to_nobody(&crowd).await;
+    crowd.tell_members();
+    let mut everybody = crowd.everybody(&[&crowd.alice]);
+    everybody.push(other.user("dave"));
+    everybody.sort();
+    // The server that stopped held the work for a while.
+    let mut syncer = crowd.alice.syncer().await;
+    if room_of(&syncer.initial, crowd.id()).is_none() {
+        syncer.until_room("join", crowd.id()).await;
+    }
+    assert_eq!(joined(&crowd.alice, crowd.id()).await, everybody);
+
+    told_at_last(&crowd, &other, "is anybody there?").await;
+}
+
 /// Two replicas: one fetches the members, and both know them.
 /// spec: server-server-api/#put_matrixfederationv2send_joinroomideventid
 /// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}
