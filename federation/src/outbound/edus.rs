@@ -149,25 +149,31 @@ impl EduQueue {
             taken.stored_up_to = Some(edu.place);
             builder.edu(stored_edu(&edu));
         }
-        if room.edus > 0 && !self.receipts.is_empty() {
-            let receipts = std::mem::take(&mut self.receipts);
-            for news in receipts.values() {
-                if let Some(position) = Some(news.row.position) {
-                    taken.oldest = Some(taken.oldest.map_or(position, |oldest| oldest.min(position)));
-                }
-            }
-            let mut built = receipt_edus(receipts.values().map(|news| &**news));
-            // Several for one user need several EDUs, which there may be no room for: those come again.
-            let rest = built.split_off(built.len().min(room.edus));
-            room.edus -= built.len();
-            for edu in built {
-                builder.edu(edu);
-            }
-            if !rest.is_empty() {
-                self.receipts = receipts;
-            }
+        let receipts = self.take_receipts(room.edus);
+        for news in &receipts {
+            note(news.row.position);
+        }
+        for edu in receipt_edus(receipts.iter().map(|news| &**news)) {
+            room.edus -= 1;
+            builder.edu(edu);
         }
         self.take_passing(builder, &mut room, now_ms);
+        taken
+    }
+
+    /// The receipts that go into so many EDUs. A user's receipts in a room need one each: those that find no place stay.
+    fn take_receipts(&mut self, edus: usize) -> Vec<Arc<ReceiptNews>> {
+        let mut counts: BTreeMap<(RoomNid, UserNid), usize> = BTreeMap::new();
+        let mut taken = Vec::new();
+        for (key, news) in std::mem::take(&mut self.receipts) {
+            let count = counts.entry((key.0, key.1)).or_default();
+            if *count < edus {
+                *count += 1;
+                taken.push(news);
+            } else {
+                self.receipts.insert(key, news);
+            }
+        }
         taken
     }
 

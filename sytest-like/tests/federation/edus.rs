@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use super::ground::Shared;
 use sytest_like::fake::Reply;
 use sytest_like::{Response, Value, json, path};
+use tokio::sync::watch;
 
 /// The events of one type among what has passed in the room.
 fn passing(answer: &Response, room_id: &str, event_type: &str) -> Vec<Value> {
@@ -148,6 +149,42 @@ async fn receipts_here_are_told() {
         content[shared.room_id()]["m.read"][&shared.alice.id]["event_ids"] == json!([said.id])
     };
     shared.fake.wait_for_edu("m.receipt", is_hers).await;
+}
+
+/// However many threads somebody has read while a server did not answer, it is told of each.
+/// spec: server-server-api/#receipts
+/// covers: POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}
+#[tokio::test]
+async fn receipts_of_many_threads_are_told() {
+    let shared = Shared::start().await;
+    let (is_read, gate) = watch::channel(false);
+    shared.fake.answer_async("send", move |_| {
+        let mut gate = gate.clone();
+        async move {
+            // An error means that the case is over.
+            let _ = gate.wait_for(|is_open| *is_open).await;
+            None
+        }
+    });
+    let mut roots = Vec::new();
+    for _ in 0..105 {
+        let root = shared.alice.send_text(shared.room_id(), "root").await;
+        let relation = json!({"rel_type": "m.thread", "event_id": root});
+        let content = json!({"msgtype": "m.text", "body": "reply", "m.relates_to": relation});
+        let reply = shared.alice.send(shared.room_id(), "m.room.message", content).await;
+        let path = path!("/v3/rooms/{}/receipt/m.read/{}", shared.room_id(), reply);
+        shared.alice.post(&path, json!({"thread_id": root})).await.expect_ok();
+        roots.push(root);
+    }
+
+    is_read.send_replace(true);
+
+    for root in roots {
+        let is_it = |content: &Value| {
+            content[shared.room_id()]["m.read"][&shared.alice.id]["data"]["thread_id"] == root
+        };
+        shared.fake.wait_for_edu("m.receipt", is_it).await;
+    }
 }
 
 /// The presence of users of other servers is shown to those who share a room with them.

@@ -119,6 +119,37 @@ fn receipts_of_a_user_for_several_threads_go_into_several_edus() {
 }
 
 #[test]
+fn receipts_that_find_no_place_are_sent_next() {
+    let mut queue = EduQueue::default();
+    let count = MAX_EDUS as i64 + 20;
+    for number in 1..=count {
+        // Those that come first in the queue are the newest.
+        let thread = format!("$thread{number:03}");
+        assert!(queue.push(&receipt(count + 1 - number, 1, Some(&thread), "$one")));
+    }
+    assert!(queue.push(&receipt(500, 2, None, "$two")));
+    let threads = |edus: &[Value]| -> Vec<String> {
+        let of = |edu: &Value| {
+            let user = &edu["content"]["!room:test.example"]["m.read"]["@user1:test.example"];
+            user["data"]["thread_id"].as_str().map(ToOwned::to_owned)
+        };
+        edus.iter().filter_map(of).collect()
+    };
+
+    let (edus, first) = taken(&mut queue);
+    assert_eq!((edus.len(), first.oldest), (MAX_EDUS, Some(Position(21))));
+    assert_eq!((queue.len(), queue.oldest()), (20, Some(Position(1))));
+    let mut told = threads(&edus);
+    let (edus, second) = taken(&mut queue);
+    assert_eq!((edus.len(), second.oldest), (20, Some(Position(1))));
+    told.extend(threads(&edus));
+
+    assert!(queue.is_empty());
+    let expected: Vec<String> = (1..=count).map(|number| format!("$thread{number:03}")).collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_transaction_has_a_hundred_edus_and_says_up_to_where() {
     let mut queue = EduQueue::default();
     for ordinal in 1..=120 {
