@@ -17,6 +17,7 @@ mod carrier;
 mod catch_up;
 pub mod client;
 mod connector;
+mod delivery;
 mod destination;
 mod device_updates;
 mod edus;

@@ -16,6 +16,7 @@ mod invites;
 mod joins;
 mod keys;
 mod many;
+mod narrow;
 mod neighbours;
 mod pairs;
 mod past;

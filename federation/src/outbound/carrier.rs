@@ -74,6 +74,9 @@ fn failure(error: RequestError) -> SendFailure {
         RequestError::Api { status: StatusCode::TOO_MANY_REQUESTS, retry_after, .. } => {
             SendFailure::RateLimited(*retry_after)
         }
+        RequestError::Api { status: StatusCode::PAYLOAD_TOO_LARGE, .. } => {
+            SendFailure::TooLarge(error.to_string())
+        }
         // It does not know our keys yet, or what answers is no homeserver at present.
         RequestError::Api { status: StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND, .. } => {
             SendFailure::Unavailable(error.to_string())

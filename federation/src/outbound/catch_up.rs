@@ -25,6 +25,7 @@ use ruma::{OwnedServerName, ServerName};
 use tokio::sync::Semaphore;
 
 use super::{
+    delivery::deliver,
     device_updates::DeviceUpdates,
     edus::{ReceiptNews, receipt_edus, take_stored},
     transaction::{Builder, BuiltEdu, MAX_EDUS, MAX_PDUS, SendFailure, Transport},
@@ -127,18 +128,11 @@ impl CatchUp {
             }
             let timeout = if report.has_answered { self.timeout } else { self.timeout.min(PROBE_TIMEOUT) };
             let transaction = builder.finish();
-            match self.transport.send_transaction(destination, &transaction, timeout).await {
-                Ok(()) => report.has_answered = true,
-                Err(SendFailure::Refused(reason)) => {
-                    report.has_answered = true;
-                    tracing::warn!(%destination, reason, "a server refuses what it is sent; going on without");
-                }
-                Err(failure) => {
-                    report.failure = Some(failure);
-                    return Ok(report);
-                }
+            if let Err(failure) = deliver(&*self.transport, destination, &transaction, timeout).await {
+                report.failure = Some(failure);
+                return Ok(report);
             }
-            super::sender::count_sent(&transaction);
+            report.has_answered = true;
             if let Some(place) = stored_up_to {
                 self.store.delete_outgoing_edus(missed.destination, place).await?;
             }

@@ -217,7 +217,7 @@ impl Destination {
     pub(super) fn failed(&mut self, failure: &SendFailure, now_ms: i64, rng: &mut impl Rng) {
         let asked = match failure {
             SendFailure::RateLimited(asked) => *asked,
-            SendFailure::Unavailable(_) | SendFailure::Refused(_) => None,
+            SendFailure::Unavailable(_) | SendFailure::Refused(_) | SendFailure::TooLarge(_) => None,
         };
         self.backoff.failed(now_ms, asked, rng);
         if let Phase::Live(queue) = &mut self.phase {

@@ -56,7 +56,9 @@ impl RequestError {
             Self::BackingOff | Self::Unreachable(_) | Self::Timeout => true,
             Self::Api { status, errcode, .. } => {
                 // Without an error code it is no Matrix server that answers, but something in front of it.
-                status.is_server_error() || (errcode.is_empty() && *status != StatusCode::NOT_FOUND)
+                let is_about_request =
+                    matches!(*status, StatusCode::NOT_FOUND | StatusCode::PAYLOAD_TOO_LARGE);
+                status.is_server_error() || (errcode.is_empty() && !is_about_request)
             }
             Self::Denied | Self::TooLarge | Self::Malformed(_) => false,
         }

@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     catch_up::Report,
+    delivery::deliver,
     destination::{Destination, Flight, Need},
     follower::{News, What},
     repeats::Repeats,
-    sender::{Inner, count_sent},
+    sender::Inner,
     transaction::SendFailure,
 };
 
@@ -300,11 +301,6 @@ impl Serving {
                 destination.delivered(now_ms);
                 None
             }
-            Outcome::Sent(Err(SendFailure::Refused(reason))) => {
-                tracing::warn!(destination = %name, reason, "a server refuses what it is sent; going on without");
-                destination.delivered(now_ms);
-                None
-            }
             Outcome::Sent(Err(failure)) => Some(failure),
             Outcome::CaughtUp { up_to, report } => {
                 if report.failure.is_some() {
@@ -444,12 +440,11 @@ fn line_up(
 
 /// Sends a transaction, and strikes off what was stored for it.
 async fn send(inner: &Inner, to: &OwnedServerName, flight: &Flight) -> Result<Outcome, StorageError> {
-    let sent = inner.transport.send_transaction(to, &flight.transaction, inner.options.timeout).await;
-    if matches!(sent, Ok(()) | Err(SendFailure::Refused(_))) {
-        count_sent(&flight.transaction);
-        if let Some(place) = flight.stored_up_to {
-            inner.store.delete_outgoing_edus(to.as_str(), place).await?;
-        }
+    let sent = deliver(&*inner.transport, to, &flight.transaction, inner.options.timeout).await;
+    if sent.is_ok()
+        && let Some(place) = flight.stored_up_to
+    {
+        inner.store.delete_outgoing_edus(to.as_str(), place).await?;
     }
     Ok(Outcome::Sent(sent))
 }

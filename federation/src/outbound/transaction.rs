@@ -28,6 +28,25 @@ pub struct Transaction {
     pub edus: Vec<Arc<str>>,
 }
 
+impl Transaction {
+    /// The same in two transactions, whose ids follow from that of this one; `None` when it is a single item.
+    pub(super) fn halves(&self) -> Option<(Self, Self)> {
+        let middle = usize::midpoint(self.pdus.len(), self.edus.len());
+        if middle == 0 {
+            return None;
+        }
+        let (first_pdus, other_pdus) = self.pdus.split_at(middle.min(self.pdus.len()));
+        let (first_edus, other_edus) = self.edus.split_at(middle - first_pdus.len());
+        let half = |name: &str, pdus: &[Arc<str>], edus: &[Arc<str>]| Self {
+            id: transaction_id(Sha256::new().chain_update(&self.id).chain_update(name)),
+            origin_server_ts: self.origin_server_ts,
+            pdus: pdus.to_vec(),
+            edus: edus.to_vec(),
+        };
+        Some((half("first", first_pdus, first_edus), half("second", other_pdus, other_edus)))
+    }
+}
+
 /// Why a transaction was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendFailure {
@@ -40,6 +59,9 @@ pub enum SendFailure {
     /// The server will not take this transaction, however often it is sent.
     #[error("{0}")]
     Refused(String),
+    /// The transaction is larger than the server, or something in front of it, takes: a part of it may not be.
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 /// What a transaction came to, later.
@@ -103,7 +125,46 @@ impl Builder {
     }
 
     pub(super) fn finish(mut self) -> Arc<Transaction> {
-        self.transaction.id = URL_SAFE_NO_PAD.encode(&self.hash.finalize()[..18]);
+        self.transaction.id = transaction_id(self.hash);
         Arc::new(self.transaction)
+    }
+}
+
+fn transaction_id(hash: Sha256) -> String {
+    URL_SAFE_NO_PAD.encode(&hash.finalize()[..18])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(parts: &[Arc<str>]) -> Vec<&str> {
+        parts.iter().map(|part| &**part).collect()
+    }
+
+    fn parts(transaction: &Transaction) -> (Vec<&str>, Vec<&str>) {
+        (texts(&transaction.pdus), texts(&transaction.edus))
+    }
+
+    #[test]
+    fn halves_have_everything_in_order_and_ids_of_their_own() {
+        let shared = |texts: &[&str]| texts.iter().map(|text| Arc::from(*text)).collect();
+        let whole = Transaction {
+            id: "whole".to_owned(),
+            origin_server_ts: 5,
+            pdus: shared(&["1", "2", "3"]),
+            edus: shared(&["a", "b"]),
+        };
+
+        let (first, second) = whole.halves().unwrap();
+
+        assert_eq!(parts(&first), (vec!["1", "2"], vec![]));
+        assert_eq!(parts(&second), (vec!["3"], vec!["a", "b"]));
+        assert_eq!(whole.halves(), Some((first, second)), "each time the same");
+        let (first, second) = whole.halves().unwrap();
+        assert!(first.id != second.id && first.id != whole.id && second.id != whole.id);
+        let (three, edus) = second.halves().unwrap();
+        assert_eq!((parts(&three), parts(&edus)), ((vec!["3"], vec![]), (vec![], vec!["a", "b"])));
+        assert_eq!(three.halves(), None);
     }
 }
