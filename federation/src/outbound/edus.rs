@@ -182,7 +182,7 @@ impl EduQueue {
             && let Some((_, news)) = self.typing.pop_first()
         {
             room.edus -= 1;
-            builder.edu(typing_edu(&news));
+            builder.passing_edu(typing_edu(&news));
         }
         while room.edus > 0 && !self.presence.is_empty() {
             let mut rows = Vec::new();
@@ -192,7 +192,7 @@ impl EduQueue {
                 rows.push(row);
             }
             room.edus -= 1;
-            builder.edu(presence_edu(&rows, now_ms));
+            builder.passing_edu(presence_edu(&rows, now_ms));
         }
     }
 }

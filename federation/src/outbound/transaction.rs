@@ -116,8 +116,15 @@ impl Builder {
     pub(super) fn edu(&mut self, edu: BuiltEdu) {
         self.hash.update([1]);
         self.hash.update(edu.mark.to_be_bytes());
-        // Not the content, which may tell how long ago something was.
+        self.hash.update(edu.json.as_bytes());
+        self.hash.update([0]);
         self.transaction.edus.push(edu.json);
+    }
+
+    /// An EDU that may be said again in the same words and with the same mark, and is something new then.
+    pub(super) fn passing_edu(&mut self, edu: BuiltEdu) {
+        self.hash.update(self.transaction.origin_server_ts.to_be_bytes());
+        self.edu(edu);
     }
 
     pub(super) fn is_empty(&self) -> bool {

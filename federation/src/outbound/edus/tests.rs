@@ -190,18 +190,24 @@ fn what_must_not_be_lost_has_bounds_and_what_passes_is_dropped() {
 }
 
 #[test]
-fn the_same_content_has_the_same_id() {
-    let id = |edus: &[EduNews]| {
+fn the_same_content_has_the_same_id_and_what_is_said_again_another() {
+    let id = |now_ms: i64, edus: &[EduNews]| {
         let mut queue = EduQueue::default();
         for edu in edus {
             assert!(queue.push(edu));
         }
-        let mut builder = Builder::new(0);
-        queue.take(&mut builder, 0);
+        let mut builder = Builder::new(now_ms);
+        queue.take(&mut builder, now_ms);
         builder.finish().id.clone()
     };
 
-    assert_eq!(id(&[typing(1, true)]), id(&[typing(1, true)]));
-    // The same said again later is something new.
-    assert_ne!(id(&[typing(1, true)]), id(&[typing(3, true)]));
+    assert_eq!(id(0, &[receipt(1, 1, None, "$one")]), id(9, &[receipt(1, 1, None, "$one")]));
+    assert_ne!(id(0, &[receipt(1, 1, None, "$one")]), id(0, &[receipt(1, 2, None, "$one")]));
+    assert_ne!(id(0, &[receipt(1, 1, None, "$one")]), id(0, &[typing(1, true)]));
+    assert_ne!(id(0, &[typing(1, true)]), id(0, &[typing(3, true)]));
+    // While nothing happens the log stays where it is, and so does the mark.
+    assert_ne!(id(0, &[typing(1, true)]), id(25_000, &[typing(1, true)]));
+    let (one, other) = (presence(1, 1, Presence::Online), presence(1, 2, Presence::Online));
+    assert_ne!(id(0, std::slice::from_ref(&one)), id(0, &[other]));
+    assert_ne!(id(0, std::slice::from_ref(&one)), id(1_500_000, &[one]));
 }
