@@ -29,6 +29,8 @@ pub(super) struct Destination {
     pub(super) is_busy: bool,
     /// Whether it stands in the line of those that have something to be sent.
     pub(super) is_in_line: bool,
+    /// Whether it has made itself heard since the last attempt failed.
+    has_spoken: bool,
     /// As the database has it.
     stored: DestinationRow,
     last_success_at: Option<i64>,
@@ -82,6 +84,7 @@ impl Destination {
             phase: Phase::Live(Box::default()),
             is_busy: false,
             is_in_line: false,
+            has_spoken: false,
             stored,
             last_success_at: None,
         }
@@ -220,6 +223,7 @@ impl Destination {
             SendFailure::Unavailable(_) | SendFailure::Refused(_) | SendFailure::TooLarge(_) => None,
         };
         self.backoff.failed(now_ms, asked, rng);
+        self.has_spoken = false;
         if let Phase::Live(queue) = &mut self.phase {
             queue.edus.drop_passing();
             // A transaction of nothing else is not worth another attempt.
@@ -228,6 +232,26 @@ impl Destination {
         if self.backoff.failures >= FAILURES_IN_MEMORY {
             self.fall_behind();
         }
+    }
+
+    /// It has made itself heard.
+    pub(super) fn heard(&mut self) {
+        self.backoff.heard();
+        self.has_spoken = true;
+    }
+
+    /// Trusts a server again that has made itself heard and that nothing waits for, so that no attempt would show that it
+    /// answers. `false` when there is nothing to forgive, or it is not time yet.
+    pub(super) fn forgive(&mut self, now_ms: i64) -> bool {
+        let is_forgiven = self.has_spoken
+            && self.backoff.failures > 0
+            && !self.is_busy
+            && !self.has_work()
+            && self.backoff.is_due(now_ms);
+        if is_forgiven {
+            self.backoff.succeeded();
+        }
+        is_forgiven
     }
 
     fn note_success(&mut self, now_ms: i64) {

@@ -214,7 +214,7 @@ impl Serving {
             match &news.what {
                 What::Pdu(event) => destination.push_pdu(news.position, event),
                 What::Edu(edu) => destination.push_edu(news.position, edu),
-                What::Heard => destination.backoff.heard(),
+                What::Heard => destination.heard(),
             }
             line_up(destination, self.inner.clock.now_ms(), &mut self.live, &mut self.late);
         }
@@ -225,16 +225,20 @@ impl Serving {
         for name in heard {
             self.inner.waiting.write().remove(&name);
             if let Some(destination) = self.destinations.get_mut(&name) {
-                destination.backoff.heard();
+                destination.heard();
                 line_up(destination, self.inner.clock.now_ms(), &mut self.live, &mut self.late);
             }
         }
     }
 
-    /// Puts those into the line whose time has come.
+    /// Puts those into the line whose time has come. Those that speak, and are owed nothing, are told again who is there.
     fn line_up_due(&mut self) {
         let now_ms = self.inner.clock.now_ms();
         for destination in self.destinations.values_mut() {
+            if destination.forgive(now_ms) {
+                self.inner.waiting.write().remove(&destination.name);
+                self.recovered.push(destination.name.clone());
+            }
             line_up(destination, now_ms, &mut self.live, &mut self.late);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use federation::outbound::SendFailure;
 use hs_rooms::membership::MembershipOptions;
-use hs_storage::outgoing_edus::NewOutgoingEdu;
+use hs_storage::{outgoing_edus::NewOutgoingEdu, presence::Presence};
 use serde_json::json;
 
 use crate::scene::Scene;
@@ -172,5 +172,32 @@ async fn stored_edus_are_sent_in_order_and_struck_off() {
     let waiting = store.reader().await.unwrap().list_outgoing_edus("b.example", store.applied(), 10).await;
     let contents: Vec<String> = waiting.unwrap().into_iter().map(|edu| edu.content).collect();
     assert_eq!(contents, [r#"{"message_id":"3"}"#]);
+    second.accept();
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_is_told_again_who_is_there() {
+    let mut scene = Scene::new().await;
+    let alice = scene.person("@alice:test.example").await;
+    let (bob, carol) = (scene.person("@bob:b.example").await, scene.person("@carol:c.example").await);
+    let room_id = scene.room(&alice, &[&bob, &carol]).await;
+    scene.replica.say(&room_id, &alice, "one").await;
+    scene.accept_until("b.example", "one").await;
+    scene.accept_until("c.example", "one").await;
+
+    scene.presence(&alice, Presence::Online).await;
+    let first = scene.next("b.example").await;
+    assert_eq!(first.edus[0]["edu_type"], "m.presence");
+    scene.fail(first).await;
+    scene.next("c.example").await.accept();
+    // Nothing waits for the server, so that it is not tried again by itself.
+    scene.presence(&alice, Presence::Unavailable).await;
+    scene.next("c.example").await.accept();
+    assert!(!scene.has_more("b.example"));
+    scene.clock.advance_ms(6_000);
+    scene.replica.sender.heard_from("b.example".try_into().unwrap());
+    let second = scene.next("b.example").await;
+
+    assert_eq!(second.edus[0]["content"]["push"][0]["presence"], "unavailable");
     second.accept();
 }

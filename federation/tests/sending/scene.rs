@@ -10,7 +10,12 @@ use hs_rooms::{
     create::{CreateRoom, Preset},
     ports::{Profile, ProfileFuture, Profiles},
 };
-use hs_storage::{accounts::NewAccount, tail::LogApplier};
+use hs_storage::{
+    accounts::NewAccount,
+    ephemeral::{EphemeralWrite, ephemeral_writer},
+    presence::{Presence, PresenceUpdate, StatusMsgChange},
+    tail::LogApplier,
+};
 use hs_testkit::{TestDb, TestServer, server::SERVER_NAME};
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UserId};
@@ -211,6 +216,27 @@ impl Scene {
             joined.expect("a public room");
         }
         room_id
+    }
+
+    /// Somebody is there, or not.
+    pub(crate) async fn presence(&self, who: &Person, hold: Presence) {
+        let (writer, worker) = ephemeral_writer(self.replica.server.store.clone());
+        let update = PresenceUpdate {
+            user: who.nid,
+            user_id: who.user_id.clone(),
+            replica: "first".into(),
+            hold,
+            status_msg: StatusMsgChange::Keep,
+            last_active_at: START_MS,
+            currently_active: false,
+            expires_at: None,
+        };
+        tokio::select! {
+            written = writer.write(EphemeralWrite::Presence(update)) => {
+                written.expect("a working database");
+            }
+            () = worker.run(CancellationToken::new()) => panic!("the writer works until it is stopped"),
+        }
     }
 
     /// A transaction that came while one to another server was waited for.
