@@ -23,6 +23,7 @@ mod device_updates;
 mod edus;
 mod feed;
 mod follower;
+mod lease;
 mod policy_servers;
 mod repeats;
 mod response;

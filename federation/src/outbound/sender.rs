@@ -20,11 +20,11 @@ use super::{
     device_updates::DeviceUpdates,
     feed::Feed,
     follower::Follower,
+    lease::Lease,
     serving::Serving,
     transaction::{Transaction, Transport},
 };
 
-const LEASE_NAME: &str = "federation-sender";
 /// How many servers that made themselves heard are remembered until there is time to look at them.
 const MAX_HEARD: usize = 10_000;
 /// How often a replica that does not send looks which servers the other one waits for.
@@ -90,6 +90,7 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) options: SenderOptions,
+    pub(super) lease: Lease,
     pub(super) own_name: OwnedServerName,
     pub(super) transport: Arc<dyn Transport>,
     pub(super) follower: Follower,
@@ -128,6 +129,7 @@ impl Sender {
         let inner = Inner {
             follower: Follower { store: store.clone(), rooms, updates, own_name: own_name.clone() },
             feed: Arc::new(Feed::new(own_name.clone(), wake.clone())),
+            lease: Lease::new(store.clone(), options.holder.clone(), options.lease),
             store,
             clock,
             options,
@@ -162,7 +164,7 @@ impl Sender {
     pub async fn run(&self, stop: CancellationToken) -> Result<(), StorageError> {
         let mut next_refresh = Instant::now();
         while !stop.is_cancelled() {
-            if self.inner.acquire_lease().await? {
+            if self.inner.lease.acquire().await? {
                 let ended = self.serve(&stop).await;
                 self.inner.feed.close();
                 ended?;
@@ -184,45 +186,39 @@ impl Sender {
 
     /// Sends until the lease is lost or `stop` is cancelled.
     async fn serve(&self, stop: &CancellationToken) -> Result<(), StorageError> {
+        let is_settled = tokio::select! {
+            biased;
+            // However long the work takes. What is under way is broken off together with it.
+            lost = self.inner.lease.keep() => {
+                lost?;
+                false
+            }
+            worked = self.work(stop) => worked?,
+        };
+        if is_settled {
+            self.inner.lease.release().await?;
+        } else if !stop.is_cancelled() {
+            tracing::info!("another replica sends to other servers from now on");
+        }
+        Ok(())
+    }
+
+    /// As long as this replica has the lease. `true` when it stops and has written down how far it has come.
+    async fn work(&self, stop: &CancellationToken) -> Result<bool, StorageError> {
         // Opened before the position is read: what comes from now on is kept, what came before is in the database.
         self.inner.feed.open(self.inner.store.applied());
         let mut serving = Serving::start(self.inner.clone()).await?;
         tracing::debug!("sending to other servers");
         serving.run(stop).await?;
-        if stop.is_cancelled() {
-            serving.drain(self.inner.options.drain).await?;
-            if serving.settle(Duration::ZERO).await? {
-                self.inner.release_lease().await?;
-            }
+        if !stop.is_cancelled() {
+            return Ok(false);
         }
-        Ok(())
+        serving.drain(self.inner.options.drain).await?;
+        serving.settle(Duration::ZERO).await
     }
 }
 
 impl Inner {
-    async fn acquire_lease(&self) -> Result<bool, StorageError> {
-        let mut txn = self.store.begin().await?;
-        let is_ours = txn.acquire_lease(LEASE_NAME, &self.options.holder, self.options.lease).await?;
-        txn.commit().await?;
-        Ok(is_ours)
-    }
-
-    async fn release_lease(&self) -> Result<(), StorageError> {
-        let mut txn = self.store.begin().await?;
-        txn.release_lease(LEASE_NAME, &self.options.holder).await?;
-        txn.commit().await
-    }
-
-    /// Renews the lease together with what is written. `None` when it is lost.
-    pub(super) async fn begin_leased(&self) -> Result<Option<hs_storage::Txn>, StorageError> {
-        let mut txn = self.store.begin().await?;
-        if txn.acquire_lease(LEASE_NAME, &self.options.holder, self.options.lease).await? {
-            return Ok(Some(txn));
-        }
-        txn.rollback().await?;
-        Ok(None)
-    }
-
     /// Learns which servers the replica that sends waits for.
     async fn refresh_waiting(&self) -> Result<(), StorageError> {
         let rows = self.store.reader().await?.list_unsettled_destinations().await?;

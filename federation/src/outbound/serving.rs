@@ -105,11 +105,14 @@ impl Serving {
         let inner = self.inner.clone();
         let mut tick = tokio::time::interval(inner.options.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut lease_until = Instant::now() + inner.options.lease;
         loop {
             let has_more = self.follow().await?;
             self.listen_to_heard();
             self.greet_recovered().await?;
+            // Whoever was held up for long, as by a machine that slept, is not told before anything else.
+            if !inner.lease.is_held() {
+                return Ok(());
+            }
             self.dispatch();
             tokio::select! {
                 biased;
@@ -117,12 +120,9 @@ impl Serving {
                 _ = tick.tick() => {
                     self.line_up_due();
                     self.repeat().await?;
-                    let started_at = Instant::now();
-                    if started_at >= lease_until || !self.settle(inner.options.patience).await? {
-                        tracing::info!("another replica sends to other servers from now on");
+                    if !self.settle(inner.options.patience).await? {
                         return Ok(());
                     }
-                    lease_until = started_at + inner.options.lease;
                 }
                 Some(ended) = self.jobs.join_next_with_id() => self.finish(ended)?,
                 () = std::future::ready(()), if has_more => {}
@@ -176,7 +176,7 @@ impl Serving {
     }
 
     async fn doubt_all(&mut self, up_to: Position) -> Result<(), StorageError> {
-        let Some(mut txn) = self.inner.begin_leased().await? else { return Ok(()) };
+        let Some(mut txn) = self.inner.lease.begin().await? else { return Ok(()) };
         txn.doubt_all_destinations(self.inner.own_name.as_str(), self.position).await?;
         txn.set_sender_position(up_to).await?;
         let rows = txn.list_unsettled_destinations().await?;
@@ -372,7 +372,7 @@ impl Serving {
         }
         let is_progress = position > self.written
             && (self.has_news || patience.is_zero() || self.written_at.elapsed() >= IDLE_PROGRESS);
-        let Some(mut txn) = self.inner.begin_leased().await? else { return Ok(false) };
+        let Some(mut txn) = self.inner.lease.begin().await? else { return Ok(false) };
         if !rows.is_empty() {
             txn.upsert_destinations(&rows).await?;
         }
