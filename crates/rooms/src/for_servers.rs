@@ -108,8 +108,7 @@ impl Rooms {
         {
             return Ok(false);
         }
-        let past = ServerPast::read(self, room, &found, server).await?;
-        Ok(found.iter().all(|event| past.is_joined_before(event)))
+        Ok(self.list_events_with_server(room, &found, server).await?.len() == found.len())
     }
 
     /// An event of a room by its id.
@@ -340,13 +339,6 @@ impl ServerPast {
         nids.dedup();
         let events = reader.find_events(&nids).await?;
         Ok(Self { visibility_slot, member_slots, states, events })
-    }
-
-    fn is_joined_before(&self, event: &EventRecord) -> bool {
-        let state = event.state_before.and_then(|group| self.states.get(&group));
-        let members = state.into_iter().flatten().filter(|(slot, _)| self.member_slots.contains(slot));
-        let mut members = members.filter_map(|(_, nid)| membership_of(self.events.get(nid)?));
-        members.any(|membership| membership == Membership::Join)
     }
 
     fn allows(&self, event: &EventRecord) -> bool {
