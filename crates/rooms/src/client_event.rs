@@ -2,6 +2,8 @@
 //!
 //! <https://spec.matrix.org/v1.19/client-server-api/#room-event-format>
 
+mod stored;
+
 use std::{borrow::Cow, collections::HashMap, fmt::Write as _, sync::Arc};
 
 use hs_model::{
@@ -10,12 +12,15 @@ use hs_model::{
     records::EventRecord,
     stream::Position,
 };
-use hs_room_rules::{redact::redact_json, room_version::RoomVersionRulesExt as _};
+use hs_room_rules::room_version::RoomVersionRulesExt as _;
 use hs_storage::{StorageError, sticky_events::MAX_STICKY_MS};
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub(crate) use self::stored::stored_content;
+use self::stored::{Sticky, Stored, shown_json};
+pub use self::stored::{visible_content, visible_json};
 use crate::{
     Room, Rooms,
     intent::{client_transaction_id, delay_id},
@@ -67,36 +72,6 @@ struct Unsigned<'a> {
     relations: Option<&'a str>,
 }
 
-/// The parts of a stored event that cannot be taken from its record.
-#[derive(Deserialize)]
-struct Stored<'a> {
-    #[serde(borrow)]
-    content: &'a RawValue,
-    #[serde(borrow)]
-    redacts: Option<Cow<'a, str>>,
-    #[serde(default, rename = "msc4354_sticky", deserialize_with = "lenient_sticky")]
-    sticky: Option<Sticky>,
-}
-
-/// That an event is delivered for a while whatever comes after it (MSC4354).
-#[derive(Clone, Copy, Deserialize)]
-struct Sticky {
-    duration_ms: i64,
-}
-
-/// What another server has written there may be anything.
-fn lenient_sticky<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Sticky>, D::Error> {
-    let raw = <&'de RawValue>::deserialize(deserializer)?;
-    Ok(serde_json::from_str(raw.get()).ok())
-}
-
-/// Only what `content` of a redaction says from room version 11 on.
-#[derive(Deserialize)]
-struct RedactionContent<'a> {
-    #[serde(borrow)]
-    redacts: Option<Cow<'a, str>>,
-}
-
 impl Rooms {
     /// Events of one room as a user sees them, in the order given. Look-ups are made for all of them together.
     ///
@@ -125,14 +100,14 @@ impl Rooms {
         let now_ms = self.inner.clock.now_ms();
         let mut rendered = Vec::with_capacity(events.len());
         for event in events {
-            let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
+            let redacted_because = render_redaction(room, event, &others, room_id, now_ms);
             let unsigned = Unsigned {
                 redacted_because: redacted_because.as_deref(),
                 transaction_id: transaction_id(event, viewer),
                 delay_id: delay_id_for(event, viewer),
                 ..Unsigned::default()
             };
-            let json = render_one(room, event, &unsigned, room_id, now_ms)?;
+            let json = render_one(room, event, &unsigned, room_id, now_ms);
             rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
         }
         Ok(rendered)
@@ -156,23 +131,23 @@ impl Rooms {
         let mut rendered = Vec::with_capacity(events.len());
         for event in events {
             let is_erased = erased.contains(&event.nid);
-            let redacted_because = render_redaction(room, event, &others, room_id, now_ms)?;
+            let redacted_because = render_redaction(room, event, &others, room_id, now_ms);
             let previous = event.replaces.and_then(|nid| others.get(&nid));
-            let previous_json = previous.map(|previous| shown_json(room, previous, is_erased)).transpose()?;
+            let previous_json = previous.map(|previous| (previous, shown_json(room, previous, is_erased)));
             let prev_content =
-                previous_json.as_ref().map(|json| serde_json::from_str::<Stored<'_>>(json)).transpose();
+                previous_json.as_ref().map(|(previous, json)| Stored::read(previous, json).content);
             let unsigned = Unsigned {
                 redacted_because: redacted_because.as_deref(),
-                prev_content: prev_content.map_err(|_| broken(event))?.map(|stored| stored.content),
+                prev_content,
                 replaces_state: previous.map(|previous| previous.event_id.as_str()),
                 membership: memberships.get(&event.nid).copied(),
                 transaction_id: transaction_id(event, viewer),
                 delay_id: delay_id_for(event, viewer),
                 relations: relations.get(&event.nid).map(String::as_str),
             };
-            let shown = shown_json(room, event, is_erased)?;
+            let shown = shown_json(room, event, is_erased);
             let json = match viewer.format {
-                Format::Client => render_json(room, event, &shown, &unsigned, room_id, now_ms)?,
+                Format::Client => render_json(room, event, &shown, &unsigned, room_id, now_ms),
                 Format::Federation => render_pdu(room, event, shown.into_owned(), &unsigned, now_ms)?,
             };
             rendered.push(RawValue::from_string(json).map_err(|_| broken(event))?);
@@ -271,9 +246,9 @@ fn render_redaction(
     others: &HashMap<EventNid, Arc<EventRecord>>,
     room_id: RoomId,
     now_ms: i64,
-) -> Result<Option<String>, StorageError> {
-    let redaction = event.redacted_by.and_then(|nid| others.get(&nid));
-    redaction.map(|redaction| render_one(room, redaction, &Unsigned::default(), room_id, now_ms)).transpose()
+) -> Option<String> {
+    let redaction = others.get(&event.redacted_by?)?;
+    Some(render_one(room, redaction, &Unsigned::default(), room_id, now_ms))
 }
 
 /// What a member event says.
@@ -291,52 +266,24 @@ pub fn membership_of(event: &EventRecord) -> Option<Membership> {
     Membership::parse(&serde_json::from_str::<Event<'_>>(&event.json).ok()?.content.membership)
 }
 
-/// The JSON of an event, pruned when it is redacted.
-pub fn visible_json<'a>(room: &Room, event: &'a EventRecord) -> Result<Cow<'a, str>, StorageError> {
-    if event.redacted_by.is_none() {
-        return Ok(Cow::Borrowed(&event.json));
-    }
-    redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
-}
-
-/// As [`visible_json`]; pruned as well when the sender's wish to be forgotten stands against this viewer.
-fn shown_json<'a>(
-    room: &Room,
-    event: &'a EventRecord,
-    is_erased: bool,
-) -> Result<Cow<'a, str>, StorageError> {
-    if !is_erased {
-        return visible_json(room, event);
-    }
-    redact_json(&event.json, room.rules).map(Cow::Owned).map_err(|_| broken(event))
-}
-
 /// An event as servers exchange it; without what a redaction takes away when it is hidden.
 pub(crate) fn pdu_json(
     room: &Room,
     event: &EventRecord,
     is_hidden: bool,
 ) -> Result<Box<RawValue>, StorageError> {
-    let json = shown_json(room, event, is_hidden)?;
+    let json = shown_json(room, event, is_hidden);
     RawValue::from_string(json.into_owned()).map_err(|_| broken(event))
-}
-
-/// The content of an event, pruned when it is redacted.
-pub fn visible_content(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
-    let json = visible_json(room, event)?;
-    let stored: Stored<'_> = serde_json::from_str(&json).map_err(|_| broken(event))?;
-    Ok(stored.content.to_owned())
 }
 
 /// A state event as it is shown to those who are not in the room: invited, knocking, or searching.
 ///
 /// <https://spec.matrix.org/v1.19/client-server-api/#stripped-state>
 pub fn stripped(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
-    let json = visible_json(room, event)?;
-    let stored: Stored<'_> = serde_json::from_str(&json).map_err(|_| broken(event))?;
-    let mut text = String::with_capacity(stored.content.get().len() + 160);
+    let content = visible_content(room, event);
+    let mut text = String::with_capacity(content.get().len() + 160);
     text.push_str("{\"content\":");
-    text.push_str(stored.content.get());
+    text.push_str(content.get());
     push_string(&mut text, ",\"sender\":", event.sender.as_str());
     push_string(&mut text, ",\"state_key\":", event.state_key.as_deref().unwrap_or_default());
     push_string(&mut text, ",\"type\":", &event.event_type);
@@ -344,14 +291,9 @@ pub fn stripped(room: &Room, event: &EventRecord) -> Result<Box<RawValue>, Stora
     RawValue::from_string(text).map_err(|_| broken(event))
 }
 
-/// The content of an event as it was sent, redacted or not.
-pub(crate) fn stored_content(event: &EventRecord) -> Result<&RawValue, StorageError> {
-    Ok(serde_json::from_str::<Stored<'_>>(&event.json).map_err(|_| broken(event))?.content)
-}
-
 /// A state event as the tree of a space shows it: stripped, and with its time. Not for redacted events.
 pub(crate) fn stripped_with_time(event: &EventRecord) -> Result<Box<RawValue>, StorageError> {
-    let content = stored_content(event)?;
+    let content = stored_content(event);
     let mut text = String::with_capacity(content.get().len() + 160);
     text.push_str("{\"content\":");
     text.push_str(content.get());
@@ -366,8 +308,7 @@ pub(crate) fn stripped_with_time(event: &EventRecord) -> Result<Box<RawValue>, S
 /// Names the redacted event in both places, so that clients of either age find it: it stands at the top level up to
 /// room version 10, in the content from 11 on. The text ends with the content.
 fn push_redacts(text: &mut String, stored: &Stored<'_>) {
-    let in_content = serde_json::from_str::<RedactionContent<'_>>(stored.content.get()).ok();
-    let in_content = in_content.and_then(|content| content.redacts);
+    let in_content = stored.redacts_in_content();
     if let (Some(redacts), None) = (&stored.redacts, &in_content) {
         let is_empty = stored.content.get().len() == 2;
         if text.pop() == Some('}') {
@@ -386,8 +327,8 @@ fn render_one(
     unsigned: &Unsigned<'_>,
     room_id: RoomId,
     now_ms: i64,
-) -> Result<String, StorageError> {
-    render_json(room, event, &visible_json(room, event)?, unsigned, room_id, now_ms)
+) -> String {
+    render_json(room, event, &visible_json(room, event), unsigned, room_id, now_ms)
 }
 
 /// `json` is what may be seen of the event.
@@ -398,8 +339,8 @@ fn render_json(
     unsigned: &Unsigned<'_>,
     room_id: RoomId,
     now_ms: i64,
-) -> Result<String, StorageError> {
-    let stored: Stored<'_> = serde_json::from_str(json).map_err(|_| broken(event))?;
+) -> String {
+    let stored = Stored::read(event, json);
     let mut text = String::with_capacity(stored.content.get().len() + 512);
     text.push_str("{\"content\":");
     text.push_str(stored.content.get());
@@ -422,7 +363,7 @@ fn render_json(
     }
     push_unsigned(&mut text, event, unsigned, sticky, now_ms);
     text.push('}');
-    Ok(text)
+    text
 }
 
 /// The event as servers exchange it, whose JSON is `text`, with what is said about it here.

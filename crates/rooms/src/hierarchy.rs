@@ -288,7 +288,7 @@ impl<'a> Walk<'a> {
 
     /// Reads an `m.space.child` event; `None` when it names no child.
     fn child(&self, event: &EventRecord) -> Option<Child> {
-        let content = stored_content(event).ok()?;
+        let content = stored_content(event);
         let json = stripped_with_time(event).ok()?;
         Child::read(event.state_key.as_deref()?, content, json, event.origin_server_ts)
             .filter(|(_, is_suggested)| *is_suggested || !self.suggested_only)

@@ -1,6 +1,6 @@
 //! Redactions from elsewhere, which may come before what they redact.
 
-use super::ground::{Shared, versions};
+use super::ground::{Shared, ids_of, versions};
 use sytest_like::fake::Event;
 use sytest_like::json;
 
@@ -31,6 +31,35 @@ async fn redaction_before_its_target_applies_in_every_version() {
         let seen = shared.alice.get_event(shared.room_id(), &target.id).await.expect_ok();
 
         assert_eq!(seen["content"], json!({}), "version {version}: {seen}");
+    }
+}
+
+/// What is no redaction says what it likes in `redacts`, and a redaction may name nothing: nobody's sync fails over it.
+/// spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+/// covers: GET /_matrix/client/v3/sync
+#[tokio::test]
+async fn strange_redacts_is_shown_in_every_version() {
+    let first = Shared::of_version("1").await;
+    for version in versions() {
+        let shared = first.another(version).await;
+        let mut ids = Vec::new();
+        for strange in [json!(5), json!(["$x"]), json!({"a": null}), json!(true)] {
+            let message = shared.room.message(&shared.bob, "odd").field("redacts", strange.clone());
+            let redaction = shared.room.event("m.room.redaction", &shared.bob).field("redacts", strange);
+            for event in [message.build(), redaction.build()] {
+                offer(&shared, &event).await;
+                shared.room.add_aside(&event);
+                ids.push(event.id);
+            }
+        }
+
+        let after = shared.room.say(&shared.bob, "after them").await;
+        let heard = ids_of(&shared.alice_hears(&after.id).await);
+
+        let message = shared.alice.get_event(shared.room_id(), &ids[0]).await.expect_ok();
+        assert_eq!(message["content"]["body"], "odd", "version {version}: {message}");
+        assert!(heard.contains(&ids[0]), "version {version}: {heard:?}");
     }
 }
 

@@ -305,7 +305,7 @@ async fn add_names(
     if let Some(nid) = slot("m.room.name")
         && let Some(event) = store.list_events(&[nid]).await?.pop()
     {
-        let content = visible_content(room, &event)?;
+        let content = visible_content(room, &event);
         name = serde_json::from_str::<Named>(content.get()).ok().and_then(|content| content.name);
         name = name.filter(|name| !name.is_empty());
     }
@@ -318,7 +318,7 @@ async fn add_names(
         let nid = slot("m.room.avatar");
         let mut url = None;
         if let Some(event) = store.list_events(nid.as_slice()).await?.pop() {
-            let content = visible_content(room, &event)?;
+            let content = visible_content(room, &event);
             url = serde_json::from_str::<Pictured>(content.get()).ok().and_then(|content| content.url);
         }
         if url.is_some() || !is_initial {
@@ -349,17 +349,15 @@ async fn heroes_of(
     let users = heroes(context.inner, context.request.user, room).await?;
     let nids: Vec<EventNid> = users.iter().filter_map(|user| view.get(MEMBER, user.as_str())).collect();
     let events = context.inner.store.list_events(&nids).await?;
-    users
-        .into_iter()
-        .map(|user_id| {
-            let event = events.iter().find(|event| event.state_key.as_deref() == Some(user_id.as_str()));
-            let content = match event {
-                Some(event) => serde_json::from_str(visible_content(room, event)?.get()).unwrap_or_default(),
-                None => Content::default(),
-            };
-            Ok(Hero { user_id, displayname: content.displayname, avatar_url: content.avatar_url })
-        })
-        .collect()
+    let heroes = users.into_iter().map(|user_id| {
+        let event = events.iter().find(|event| event.state_key.as_deref() == Some(user_id.as_str()));
+        let content = match event {
+            Some(event) => serde_json::from_str(visible_content(room, event).get()).unwrap_or_default(),
+            None => Content::default(),
+        };
+        Hero { user_id, displayname: content.displayname, avatar_url: content.avatar_url }
+    });
+    Ok(heroes.collect())
 }
 
 /// The newest events of a room within a range.

@@ -88,7 +88,7 @@ async fn has_name(context: &Context<'_>, room: &Room) -> Result<bool, StorageErr
     }
     let events = context.inner.store.reader().await?.list_events(&nids).await?;
     for event in events {
-        let content = hs_rooms::client_event::visible_content(room, &event)?;
+        let content = hs_rooms::client_event::visible_content(room, &event);
         if let Ok(content) = serde_json::from_str::<Content>(content.get())
             && content.name.or(content.alias).is_some_and(|name| !name.is_empty())
         {

@@ -92,7 +92,7 @@ pub(super) async fn get(
             .pop()
             .ok_or_else(|| ApiError::not_found("There is no such state"))?
     } else {
-        visible_content(&room, &event).map_err(ApiError::internal)?
+        visible_content(&room, &event)
     };
     Ok(Reply(get_state_event_for_key::v3::Response::new(json)))
 }

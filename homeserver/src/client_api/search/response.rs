@@ -163,7 +163,7 @@ async fn profiles(
 ) -> Result<Map<String, Value>, StorageError> {
     let mut profiles = Map::new();
     for member in rooms.lazy_members(events).await? {
-        let content = visible_content(room, &member)?;
+        let content = visible_content(room, &member);
         let content: Value = serde_json::from_str(content.get()).unwrap_or_default();
         let mut profile = Map::new();
         for key in ["displayname", "avatar_url"] {
