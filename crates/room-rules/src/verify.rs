@@ -12,6 +12,7 @@ use crate::{
     canonical_json::Object,
     event_id::signed_text,
     hash::content_hash_matches,
+    redact::redact_event,
     sign::{PublicKeys, SignatureError, verify_text},
 };
 
@@ -46,15 +47,9 @@ pub fn required_signers(
             signers.push(server.to_owned());
         }
     };
-    let is_member = event.get_str("type") == Some("m.room.member");
+    let is_member = is_member(event);
     let content = event.get_object("content");
-    // The server of somebody who was invited by e-mail may send the invitation on behalf of the inviter; the
-    // auth rules then ask for the signature of the identity server.
-    let is_third_party_invite = is_member
-        && content.is_some_and(|content| {
-            content.get_str("membership") == Some("invite") && content.contains_key("third_party_invite")
-        });
-    if !is_third_party_invite {
+    if !needs_no_sender(event, rules) {
         let sender = event.get_str("sender").and_then(|sender| <&UserId>::try_from(sender).ok());
         add(sender.ok_or(VerifyError::Malformed("sender"))?.server_name());
     }
@@ -70,6 +65,34 @@ pub fn required_signers(
         add(user_id.ok_or(VerifyError::Malformed("join_authorised_via_users_server"))?.server_name());
     }
     Ok(signers)
+}
+
+/// Whether the sender's server need not have signed. The server of somebody who was invited by e-mail may send the
+/// invitation on behalf of the inviter; the auth rules then ask for the signature of the identity server.
+///
+/// What counts is what the auth rules will see: an event whose content hash is wrong they see redacted.
+fn needs_no_sender(event: &Object<'_>, rules: &RoomVersionRules) -> bool {
+    if !is_third_party_invite(event) {
+        return false;
+    }
+    content_hash_matches(event) || {
+        let mut redacted = event.clone();
+        redact_event(&mut redacted, &rules.redaction);
+        is_third_party_invite(&redacted)
+    }
+}
+
+/// Whether the auth rules judge an event as a third-party invite, and neither as an ordinary one nor as nonsense.
+fn is_third_party_invite(event: &Object<'_>) -> bool {
+    let content = event.get_object("content").filter(|_| is_member(event));
+    let content = content.filter(|content| content.get_str("membership") == Some("invite"));
+    let invite = content.and_then(|content| content.get_object("third_party_invite"));
+    let signed = invite.and_then(|invite| invite.get_object("signed"));
+    signed.is_some_and(|signed| signed.get_str("mxid").is_some() && signed.get_str("token").is_some())
+}
+
+fn is_member(event: &Object<'_>) -> bool {
+    event.get_str("type") == Some("m.room.member")
 }
 
 /// Checks the signatures and the content hash of an event.

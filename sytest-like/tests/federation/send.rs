@@ -50,6 +50,29 @@ async fn events_of_users_elsewhere_need_their_servers_signature() {
     expect_unseen(&shared, &bad).await;
 }
 
+/// Nobody invites in somebody else's name by something that only looks like an invite by address.
+/// spec: server-server-api/#validating-hashes-and-signatures-on-received-events
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn invites_need_the_inviters_signature_in_every_version() {
+    let first = Shared::of_version("1").await;
+    for version in versions() {
+        let shared = first.another(version).await;
+        let carol = shared.fake.user("carol");
+        let genuine = json!({"display_name": "c", "signed": {"mxid": carol, "token": "t", "signatures": {}}});
+        for like in [json!(null), json!("x"), json!({}), genuine] {
+            let content = json!({"membership": "invite", "third_party_invite": like});
+            let forged = || shared.room.member(&shared.alice.id, &carol, "invite").content(content.clone());
+            for bad in [forged().build(), forged().with_bad_hash().build()] {
+                offer(&shared, &bad).await;
+                expect_unseen(&shared, &bad).await;
+            }
+        }
+        let member = shared.alice.get_state(shared.room_id(), "m.room.member", &carol).await;
+        member.expect_err(404, "M_NOT_FOUND");
+    }
+}
+
 /// A signature with a key that its server does not publish is none.
 /// spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
 /// covers: PUT /_matrix/federation/v1/send/{txnId}

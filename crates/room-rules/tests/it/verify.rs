@@ -144,13 +144,44 @@ fn authorising_server_must_sign_a_restricted_join() {
 #[test]
 fn third_party_invite_needs_no_signature_of_its_sender() {
     let mut draft = member(BOB, DAN, "invite");
-    draft.content["third_party_invite"] = json!({ "signed": {} });
+    draft.content["third_party_invite"] = json!({ "signed": { "mxid": DAN, "token": "t" } });
     for version_name in versions(3, 12) {
-        let event = event_of(&Room::public(&version_name).build(draft.clone()));
+        let mut event = event_of(&Room::public(&version_name).build(draft.clone()));
         assert_eq!(signers(&version_name, &event), Vec::<String>::new());
+        // With a wrong hash it is judged as what redaction leaves: up to version 10 that is an ordinary invite.
+        event["content"]["displayname"] = json!("changed");
+        let is_ordinary = version_name.parse::<u8>().unwrap() <= 10;
+        assert_eq!(signers(&version_name, &event).is_empty(), !is_ordinary, "version {version_name}");
     }
     let event = event_of(&Room::public("12").build(Draft { ..member(BOB, DAN, "invite") }));
     assert_eq!(signers("12", &event), ["b"]);
+}
+
+#[test]
+fn what_only_looks_like_a_third_party_invite_needs_the_senders_signature() {
+    for version_name in versions(3, 12) {
+        for invite in [
+            json!(null),
+            json!("x"),
+            json!([]),
+            json!({}),
+            json!({ "signed": null }),
+            json!({ "signed": "x" }),
+            json!({ "signed": { "mxid": DAN } }),
+            json!({ "signed": { "token": "t" } }),
+            json!({ "signed": { "mxid": DAN, "token": 1 } }),
+        ] {
+            let mut draft = member(BOB, DAN, "invite");
+            draft.content["third_party_invite"] = invite.clone();
+            let mut event = event_of(&Room::public(&version_name).build(draft));
+            assert_eq!(signers(&version_name, &event), ["b"], "version {version_name}: {invite}");
+            event["content"]["displayname"] = json!("changed");
+            assert_eq!(signers(&version_name, &event), ["b"], "version {version_name}: {invite}");
+        }
+    }
+    let mut draft = member(BOB, DAN, "join");
+    draft.content["third_party_invite"] = json!({ "signed": { "mxid": DAN, "token": "t" } });
+    assert_eq!(signers("12", &event_of(&Room::public("12").build(draft))), ["b"]);
 }
 
 #[test]
