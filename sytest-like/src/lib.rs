@@ -55,7 +55,7 @@ pub use response::Response;
 pub use server::{Registration, Server, ServerOptions, against_synapse};
 pub use smtp::{Mail, MailServer};
 pub use sync::{SyncRequest, Syncer, timeline, timeline_ids};
-pub use user::{User, unique};
+pub use user::{User, incompressible, unique};
 pub use website::{Heard, Page, Website};
 
 /// Percent-encodes one segment of a path or one value of a query.

@@ -18,6 +18,17 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{case}-{number}")
 }
 
+/// A text of letters and digits that no database can make shorter.
+pub fn incompressible(length: usize) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut state = 1_u64;
+    let letters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(LETTERS[(state >> 58) as usize])
+    });
+    letters.take(length).collect()
+}
+
 /// An access token and the user and device it belongs to.
 #[derive(Clone, Debug)]
 pub struct User {

@@ -28,6 +28,7 @@ mod removals;
 mod replicas;
 mod requests;
 mod send;
+mod strange;
 mod third_party;
 mod through_others;
 mod to_device;

@@ -14,7 +14,7 @@ use crate::{
     canonical_json::{MAX_INTEGER, Object, ParseError, ParseOptions, write_string},
     event_id::{from_reference_hash, signed_text},
     hash::{content_hash, content_hash_of_text, reference_hash_of_text},
-    pdu::{MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PREV_EVENTS, Parts, Pdu},
+    pdu::{MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PREV_EVENTS, Parts, Pdu, is_storable_name},
     redact::redact_content,
     room_version::{RoomVersionRulesExt as _, room_id_of_create_event},
     sign::SigningKey,
@@ -75,6 +75,9 @@ pub enum BuildError {
     /// A field is too long (`M_TOO_LARGE`).
     #[error("`{0}` is longer than {MAX_FIELD_BYTES} bytes")]
     FieldTooLong(&'static str),
+    /// A field holds U+0000, which other servers may take, and no database does (`M_INVALID_PARAM`).
+    #[error("`{0}` holds the character U+0000")]
+    NulInField(&'static str),
     /// The caller asked for something that its room version cannot express. Not the client's fault.
     #[error("`{0}` does not fit the room version")]
     Misuse(&'static str),
@@ -199,9 +202,7 @@ fn check_template(template: &EventTemplate<'_>, rules: &RoomVersionRules) -> Res
         ("event_id", template.legacy.as_ref().map(|legacy| legacy.event_id.as_str())),
     ];
     for (name, value) in fields {
-        if value.is_some_and(|value| value.len() > MAX_FIELD_BYTES) {
-            return Err(BuildError::FieldTooLong(name));
-        }
+        check_field(name, value)?;
     }
     let misused = [
         ("room_id", template.room_id.is_none() != names_its_room),
@@ -215,6 +216,15 @@ fn check_template(template: &EventTemplate<'_>, rules: &RoomVersionRules) -> Res
     match misused.iter().find(|(_, is_misused)| *is_misused) {
         Some((name, _)) => Err(BuildError::Misuse(name)),
         None => Ok(()),
+    }
+}
+
+/// Whether a value can stand in one of the fields that name something.
+pub fn check_field(name: &'static str, value: Option<&str>) -> Result<(), BuildError> {
+    match value {
+        Some(value) if value.len() > MAX_FIELD_BYTES => Err(BuildError::FieldTooLong(name)),
+        Some(value) if !is_storable_name(value) => Err(BuildError::NulInField(name)),
+        _ => Ok(()),
     }
 }
 

@@ -5,8 +5,14 @@ use ruma::{EventId, OwnedEventId, room_version_rules::RoomVersionRules};
 use crate::{
     canonical_json::Object,
     hash::{NOT_SIGNED, reference_hash_of_text},
+    pdu::is_storable_name,
     redact::redact_event,
 };
+
+/// Reads what another server, or a client, names an event by. What no event can be called is not read.
+pub fn parse_event_id(text: &str) -> Option<OwnedEventId> {
+    EventId::parse(text).ok().filter(|_| is_storable_name(text))
+}
 
 /// The reference hash of an event.
 ///

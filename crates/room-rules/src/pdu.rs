@@ -29,6 +29,12 @@ pub const MAX_PDU_BYTES: usize = 65_536;
 /// How long each of `sender`, `room_id`, `state_key`, `type` and `event_id` may be.
 pub const MAX_FIELD_BYTES: usize = 255;
 
+/// Whether a name of an event, a room or a user, or a type or state key, is one that can be kept: no longer than
+/// [`MAX_FIELD_BYTES`], which goes into every index, and without U+0000, which no database column takes.
+pub fn is_storable_name(name: &str) -> bool {
+    name.len() <= MAX_FIELD_BYTES && !name.contains('\0')
+}
+
 /// How many previous events an event may name (the schema of PDUs in the server-server API).
 pub const MAX_PREV_EVENTS: usize = 20;
 

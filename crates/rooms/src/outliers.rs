@@ -21,7 +21,7 @@ use hs_storage::{
 };
 use ruma::{EventId, OwnedEventId, UserId};
 
-use crate::{Room, Rooms, visibility::note_visibilities};
+use crate::{Room, Rooms, receive::short_reason, visibility::note_visibilities};
 
 /// How many events one statement stores.
 const CHUNK: usize = 1_000;
@@ -152,7 +152,7 @@ impl Rooms {
                 depth: pdu.depth(),
                 origin_server_ts: pdu.origin_server_ts(),
                 outcome,
-                reason: why.clone(),
+                reason: why.as_deref().map(short_reason),
                 auth: pdu.auth_events().iter().filter_map(|id| Some(places.get(id)?.nid)).collect(),
                 json: pdu.json().into(),
             });

@@ -16,6 +16,14 @@ pub struct Incoming {
     pub state_before: Option<Vec<OwnedEventId>>,
 }
 
+/// How many characters of a reason are kept, and told: reasons quote what other servers write, however long that is.
+const MAX_REASON_CHARS: usize = 200;
+
+/// A reason as it can be kept and told.
+pub fn short_reason(why: &str) -> String {
+    why.chars().filter(|character| *character != '\0').take(MAX_REASON_CHARS).collect()
+}
+
 /// What became of an event of another server.
 ///
 /// <https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>

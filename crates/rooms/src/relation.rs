@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use hs_room_rules::{event_id::parse_event_id, pdu::is_storable_name};
 use hs_storage::append::Relation;
-use ruma::EventId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -32,12 +32,10 @@ pub(crate) fn relation_of(content: &str) -> Option<Relation> {
         return None;
     }
     let relation = serde_json::from_str::<Content<'_>>(content).ok()?.relates_to?;
-    let parent = EventId::parse(&*relation.event_id?).ok()?;
+    let parent = parse_event_id(&relation.event_id?)?;
     let rel_type = relation.rel_type?;
-    let is_storable = rel_type.len() <= 255
-        && relation.key.as_ref().is_none_or(|key| key.len() <= 2048 && !key.contains('\0'))
-        && !rel_type.contains('\0')
-        && !parent.as_str().contains('\0');
+    let is_storable = is_storable_name(&rel_type)
+        && relation.key.as_ref().is_none_or(|key| key.len() <= 2048 && !key.contains('\0'));
     is_storable.then(|| Relation {
         parent,
         rel_type: rel_type.into_owned(),
@@ -78,6 +76,8 @@ mod tests {
             r#"{"m.relates_to":{"rel_type":"m.thread"}}"#,
             r#"{"m.relates_to":{"rel_type":"m.thread","event_id":"not an id"}}"#,
             r#"{"m.relates_to":{"rel_type":"a\u0000","event_id":"$a"}}"#,
+            r#"{"m.relates_to":{"rel_type":"m.thread","event_id":"$\u0000"}}"#,
+            &format!(r#"{{"m.relates_to":{{"rel_type":"m.thread","event_id":"${}"}}}}"#, "x".repeat(255)),
             r#"{"m.relates_to":{"m.in_reply_to":{"event_id":"$a"}}}"#,
         ] {
             assert_eq!(relation_of(content), None, "{content}");

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use hs_model::{membership::Membership, records::TransactionRef};
 use hs_room_rules::{
-    build::{BuildError, MAX_BUILT_BYTES},
+    build::{BuildError, MAX_BUILT_BYTES, check_field},
     canonical_json::{Object, ParseOptions},
     client_content,
-    pdu::MAX_FIELD_BYTES,
+    event_id::parse_event_id,
 };
 use hs_storage::StorageError;
 use ruma::{OwnedEventId, OwnedUserId, RoomId};
@@ -172,9 +172,7 @@ impl RoomActions {
         }
         let fields = [("type", Some(&intent.event_type)), ("state_key", intent.state_key.as_ref())];
         for (name, value) in fields {
-            if value.is_some_and(|value| value.len() > MAX_FIELD_BYTES) {
-                return Err(WriteError::Build(BuildError::FieldTooLong(name)).into());
-            }
+            check_field(name, value.map(String::as_str)).map_err(WriteError::Build)?;
         }
         Ok(room)
     }
@@ -184,12 +182,9 @@ impl RoomActions {
 fn with_target(intent: Intent) -> Result<Intent, SendError> {
     #[derive(Deserialize)]
     struct Content {
-        redacts: OwnedEventId,
+        redacts: String,
     }
     let content: Content = serde_json::from_str(&intent.content).map_err(|_| SendError::RedactsNothing)?;
-    // No event has such an id, and the database can not be asked for it.
-    if content.redacts.as_str().contains('\0') {
-        return Err(SendError::RedactsNothing);
-    }
-    Ok(Intent { redacts: Some(content.redacts), ..intent })
+    let redacts = parse_event_id(&content.redacts).ok_or(SendError::RedactsNothing)?;
+    Ok(Intent { redacts: Some(redacts), ..intent })
 }

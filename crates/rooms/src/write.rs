@@ -264,23 +264,42 @@ impl Rooms {
         }
     }
 
-    /// Writes a batch, building again until it fits.
+    /// Writes jobs in one batch, or each for itself where one of them breaks it.
     async fn process(&self, room: &Arc<Room>, jobs: Vec<Job>) {
-        let mut jobs = self.unite_duplicates(room, jobs);
+        let jobs = self.unite_duplicates(room, jobs);
+        let Err((jobs, error)) = self.write_together(room, jobs).await else { return };
+        let breaks_alone = matches!(&error, WriteError::Storage(error) if error.is_about_data());
+        if jobs.len() < 2 || !breaks_alone {
+            return answer_all(jobs, &error);
+        }
+        tracing::error!(%error, room_id = %room.room_id, "a batch can not be written; trying each part of it");
+        for job in jobs {
+            if let Err((jobs, error)) = self.write_together(room, vec![job]).await {
+                answer_all(jobs, &error);
+            }
+        }
+    }
+
+    /// Writes a batch, building again until it fits. Those that are not answered come back, with the reason.
+    async fn write_together(
+        &self,
+        room: &Arc<Room>,
+        mut jobs: Vec<Job>,
+    ) -> Result<(), (Vec<Job>, WriteError)> {
         for _ in 0..MAX_ATTEMPTS {
             if jobs.is_empty() {
-                return;
+                return Ok(());
             }
             match self.attempt(room, &mut jobs).await {
-                Ok(Progress::Done) => return,
+                Ok(Progress::Done) => return Ok(()),
                 Ok(Progress::Again) => {}
                 Err(error) => {
                     room.update(|state| state.head = None);
-                    return answer_all(jobs, &error);
+                    return Err((jobs, error));
                 }
             }
         }
-        answer_all(jobs, &WriteError::Busy);
+        Err((jobs, WriteError::Busy))
     }
 
     /// One attempt; jobs that are answered are taken out.

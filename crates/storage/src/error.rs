@@ -51,6 +51,16 @@ impl StorageError {
         }
     }
 
+    /// Whether it is what was written or read that failed, rather than the database: nothing was written, and other calls may
+    /// well succeed.
+    pub fn is_about_data(&self) -> bool {
+        match self {
+            Self::Driver(sqlx::Error::Database(_)) => !self.is_transient(),
+            Self::Inconsistent { .. } => true,
+            Self::Driver(_) | Self::RowsAffected { .. } | Self::Migration(_) | Self::Closed => false,
+        }
+    }
+
     /// Whether the database gave the transaction up because of another one, so that nothing was written.
     pub(crate) fn is_deadlock(&self) -> bool {
         // 40P01: deadlock detected, 40001: serialization failure.

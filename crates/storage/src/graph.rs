@@ -113,7 +113,8 @@ pub struct Forerunners {
 impl Reader {
     /// Where events stand, as far as they are stored.
     pub async fn find_graph_nodes(&mut self, ids: &[&EventId]) -> Result<HashMap<OwnedEventId, GraphNode>> {
-        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        // No event has an id with U+0000, and the database must not be asked for one.
+        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).filter(|id| !id.contains('\0')).collect();
         let rows = sqlx::query!(
             "SELECT event_nid, event_id, room_nid, outcome, depth, stream_position, state_before, state_after, slot_nid
              FROM events

@@ -258,6 +258,10 @@ impl Store {
         let mut found = HashMap::with_capacity(slots.len());
         let (mut types, mut keys) = (Vec::new(), Vec::new());
         for (event_type, state_key) in slots {
+            // What no column holds names no slot; the database must not be asked.
+            if event_type.contains('\0') || state_key.contains('\0') {
+                continue;
+            }
             let key = (Arc::from(*event_type), Arc::from(*state_key));
             if let Some(nid) = self.nids().slots.get(&key) {
                 found.insert(key, nid);

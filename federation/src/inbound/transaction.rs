@@ -13,10 +13,13 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use hs_model::{clock::Clock, records::Outcome};
-use hs_room_rules::pdu::Pdu;
+use hs_room_rules::{
+    event_id::parse_event_id,
+    pdu::{Pdu, is_storable_name},
+};
 use hs_rooms::{
     Room, Rooms, WriteError,
-    receive::{Incoming, PduOutcome},
+    receive::{Incoming, PduOutcome, short_reason},
 };
 use hs_storage::{StorageError, staged_pdus::StagedPdu};
 use metrics::{counter, describe_counter};
@@ -167,7 +170,8 @@ impl Transactions {
         let mut done = stream::iter(rooms).buffer_unordered(MAX_ROOMS_AT_ONCE);
         let mut results = PduResults::new();
         while let Some(of_room) = done.next().await {
-            results.extend(of_room?);
+            let short = |result: Result<(), String>| result.map_err(|why| short_reason(&why));
+            results.extend(of_room?.into_iter().map(|(id, result)| (id, short(result))));
         }
         Ok(results)
     }
@@ -341,11 +345,11 @@ struct Names<'a> {
 
 fn room_of(pdu: &RawValue) -> Option<OwnedRoomId> {
     let names: Names<'_> = serde_json::from_str(pdu.get()).ok()?;
-    RoomId::parse(names.room_id?).ok()
+    RoomId::parse(names.room_id?).ok().filter(|room_id| is_storable_name(room_id.as_str()))
 }
 
 /// The id that events of the first room versions carry.
 fn event_id_of(pdu: &RawValue) -> Option<OwnedEventId> {
     let names: Names<'_> = serde_json::from_str(pdu.get()).ok()?;
-    names.event_id?.parse().ok()
+    parse_event_id(&names.event_id?)
 }

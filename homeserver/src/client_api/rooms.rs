@@ -126,7 +126,9 @@ pub(super) fn write_error(error: WriteError) -> ApiError {
             ApiError::bad_json(message)
         }
         WriteError::Build(BuildError::TooLarge | BuildError::FieldTooLong(_)) => ApiError::too_large(message),
-        WriteError::Content(ContentError::InvalidValue(_)) => ApiError::invalid_param(message),
+        WriteError::Build(BuildError::NulInField(_)) | WriteError::Content(ContentError::InvalidValue(_)) => {
+            ApiError::invalid_param(message)
+        }
         WriteError::DuplicateAnnotation => {
             ApiError::new(StatusCode::BAD_REQUEST, "M_DUPLICATE_ANNOTATION", message)
         }

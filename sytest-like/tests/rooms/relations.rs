@@ -1,8 +1,9 @@
 //! The events that relate to another.
 
-use sytest_like::{Request, User, Value, json, path};
+use futures_util::future::join_all;
+use sytest_like::{Request, User, Value, incompressible, json, path};
 
-use super::ground::{edit, redact, relation, room_with, two};
+use super::ground::{edit, redact, relation, room_with, try_send, try_text, two};
 
 fn ask(user: &User, room: &str, event: &str, rest: &str) -> Request {
     user.get(&format!("{}{rest}", path!("/v1/rooms/{}/relations/{}", room, event)))
@@ -83,6 +84,26 @@ async fn no_relations_is_an_empty_answer() {
     let lonely = alice.send_text(&room, "lonely").await;
     let answer = ask(&alice, &room, &lonely, "").await.expect_ok();
     answer.has("chunk", json!([])).expect_absent("next_batch");
+}
+
+/// What is named by an id that no event can have is no relation, and whoever writes beside it is not held up.
+/// spec: client-server-api/#forming-relationships-between-events
+/// covers: PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
+#[tokio::test]
+async fn enormous_parent_is_no_relation() {
+    let (alice, bob) = two().await;
+    let room = room_with(&alice, &[&bob]).await;
+    let parent = format!("${}", incompressible(50_000));
+    let strange = try_send(&alice, &room, "m.room.message", relation("m.thread", &parent, "child"));
+    let others = join_all((0..5).map(|_| try_text(&bob, &room)));
+
+    let (strange, others) = tokio::join!(strange, others);
+
+    for answer in others {
+        answer.expect_ok();
+    }
+    let event = strange.expect_ok().str("event_id").to_owned();
+    assert_eq!(alice.get_event(&room, &event).await.expect_ok()["content"]["body"], "child");
 }
 
 /// Pages follow each other without gaps, both ways.
@@ -193,7 +214,7 @@ async fn relations_stay_within_a_room() {
     let parent = alice.send_text(&there, "parent").await;
     // It may be refused, or it is an event that relates to nothing.
     let content = relation("m.reference", &parent, "from elsewhere");
-    let answer = super::ground::try_send(&alice, &here, "m.room.message", content).await;
+    let answer = try_send(&alice, &here, "m.room.message", content).await;
     assert!(answer.status == 200 || answer.status == 400, "{answer}");
     assert!(related(&alice, &there, &parent, "").await.is_empty());
     ask(&alice, &here, &parent, "").await.expect_status(404).expect_refused();

@@ -13,10 +13,12 @@ use serde::{
 use serde_json::value::RawValue;
 use thiserror::Error;
 
-use super::{FactsCell, MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS, Pdu};
+use super::{
+    FactsCell, MAX_AUTH_EVENTS, MAX_FIELD_BYTES, MAX_PDU_BYTES, MAX_PREV_EVENTS, Pdu, is_storable_name,
+};
 use crate::{
     canonical_json::{MAX_INTEGER, Number, Object, ParseError, ParseOptions, Value},
-    event_id::{from_reference_hash, reference_hash},
+    event_id::{from_reference_hash, parse_event_id, reference_hash},
     room_version::{RoomVersionRulesExt as _, create_event_id, room_id_of_create_event},
 };
 
@@ -198,7 +200,11 @@ fn required_str<'e>(event: &'e Object<'_>, key: &'static str) -> Result<&'e str,
 fn optional_str<'e>(event: &'e Object<'_>, key: &'static str) -> Result<Option<&'e str>, FormatError> {
     let Some(value) = event.get(key) else { return Ok(None) };
     let text = value.as_str().ok_or(FormatError::Malformed(key))?;
-    if text.len() > MAX_FIELD_BYTES { Err(FormatError::FieldTooLong(key)) } else { Ok(Some(text)) }
+    if text.len() > MAX_FIELD_BYTES {
+        return Err(FormatError::FieldTooLong(key));
+    }
+    // The rules allow U+0000, and the database does not.
+    if is_storable_name(text) { Ok(Some(text)) } else { Err(FormatError::Malformed(key)) }
 }
 
 /// An integer; one that is out of range, as old room versions allow, is brought to the end of the range.
@@ -262,7 +268,7 @@ fn read_references(
     }
     let id_of = |item: &Value<'_>| {
         let id = if rules.references_carry_hashes() { item.as_array()?.first()? } else { item };
-        EventId::parse(id.as_str().filter(|id| id.len() <= MAX_FIELD_BYTES)?).ok()
+        parse_event_id(id.as_str()?)
     };
     items.iter().map(|item| id_of(item).ok_or_else(malformed)).collect()
 }
@@ -277,7 +283,7 @@ fn read_redacts(
         return None;
     }
     let holder = if rules.redacts_is_in_content() { content } else { event };
-    EventId::parse(holder.get_str("redacts")?).ok()
+    parse_event_id(holder.get_str("redacts")?)
 }
 
 /// Where the content stands in an event's text.
@@ -330,7 +336,7 @@ impl Fields<'_> {
         } else {
             self.redacts
         };
-        serde_json::from_str(raw?.get()).ok()
+        parse_event_id(&serde_json::from_str::<String>(raw?.get()).ok()?)
     }
 }
 

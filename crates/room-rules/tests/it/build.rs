@@ -268,7 +268,7 @@ fn event_of_the_largest_size_is_built_and_no_larger_one() {
 }
 
 #[test]
-fn fields_may_have_255_bytes() {
+fn fields_may_have_255_bytes_and_no_nul() {
     let fits = "x".repeat(255);
     let too_long = "é".repeat(128);
     let build_with = |change: &dyn Fn(&mut EventTemplate<'_>)| {
@@ -284,6 +284,9 @@ fn fields_may_have_255_bytes() {
     assert_eq!(build_with(&|template| template.state_key = Some(too_long)), error("state_key"));
     assert_eq!(build_with(&|template| template.event_type = fits), Ok(()));
     assert_eq!(build_with(&|template| template.event_type = too_long), error("type"));
+    let nul = |field| Err(BuildError::NulInField(field));
+    assert_eq!(build_with(&|template| template.state_key = Some("\0")), nul("state_key"));
+    assert_eq!(build_with(&|template| template.event_type = "a\0"), nul("type"));
     let room: &'static str = leak(&format!("!{}:a", "r".repeat(253)));
     let sender: &'static str = leak(&format!("@{}:a", "u".repeat(253)));
     assert_eq!(

@@ -105,6 +105,18 @@ fn malformed_fields_are_refused() {
         event[field] = value.clone();
         assert_eq!(read("11", &event).unwrap_err(), FormatError::Malformed(field), "{value}");
     }
+    for (field, value) in [
+        ("type", json!("a\u{0}b")),
+        ("state_key", json!("\u{0}")),
+        ("sender", json!("@b\u{0}:b")),
+        ("room_id", json!("!r\u{0}:a")),
+        ("prev_events", json!(["$\u{0}"])),
+        ("auth_events", json!([format!("${}", "x".repeat(255))])),
+    ] {
+        let mut event = event("11");
+        event[field] = value.clone();
+        assert_eq!(read("11", &event).unwrap_err(), FormatError::Malformed(field), "{value}");
+    }
     // In versions 1 and 2 references are pairs.
     let mut event = event("1");
     event["prev_events"] = json!(["$x:a"]);
@@ -221,6 +233,11 @@ fn redaction_target_is_read_where_the_version_has_it() {
         event["redacts"] = json!(1);
         event["content"]["redacts"] = json!(["x"]);
         assert!(read(&version, &event).unwrap().redacts().is_none());
+        for no_id in ["$\u{0}".to_owned(), format!("${}", "x".repeat(255))] {
+            event["redacts"] = json!(no_id);
+            event["content"]["redacts"] = json!(no_id);
+            assert!(read(&version, &event).unwrap().redacts().is_none());
+        }
         event["type"] = json!("m.room.message");
         event["redacts"] = json!("$top");
         assert!(read(&version, &event).unwrap().redacts().is_none());
@@ -261,6 +278,7 @@ proptest! {
             json!(null), json!(true), json!(0), json!(-1), json!(u64::MAX), json!(0.5), json!(""), json!("$x:a"),
             json!([]), json!({}), json!([["$x:a", {}]]), json!(["$x:a"]), json!("m.room.create"),
             json!("m.room.redaction"), json!("@a:b"), json!({ "redacts": "$x" }), json!("\u{0}"),
+            json!("$\u{0}:a"), json!(["$\u{0}"]), json!({ "redacts": "$\u{0}" }),
         ]),
     ) {
         let mut event = event(room_version);

@@ -4,7 +4,10 @@ use hs_model::{
     ids::{EventNid, UserNid},
     membership::Membership,
 };
-use hs_room_rules::{pdu::Pdu, power_levels::PowerLevels};
+use hs_room_rules::{
+    pdu::{Pdu, is_storable_name},
+    power_levels::PowerLevels,
+};
 use hs_storage::append::Relation;
 use ruma::{OwnedEventId, events::room::member::MembershipState};
 
@@ -58,6 +61,9 @@ impl Batch<'_> {
         let Some(redacts) = pdu.redacts().filter(|_| pdu.type_str() == "m.room.redaction") else {
             return Ok(None);
         };
+        if !is_storable_name(redacts.as_str()) {
+            return Err(WriteError::UnknownRedactionTarget);
+        }
         let own = self.work.events.iter().find(|event| event.record.event_id == redacts);
         if let Some(own) = own.filter(|own| own.record.sender == pdu.sender()) {
             return Ok(Some(own.record.nid));

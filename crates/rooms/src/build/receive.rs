@@ -23,7 +23,7 @@ use ruma::{EventId, OwnedEventId, UserId};
 use super::Batch;
 use crate::{
     WriteError,
-    receive::{Incoming, PduOutcome},
+    receive::{Incoming, PduOutcome, short_reason},
     relation::relation_of,
     resolve::{Pending, PendingEvent, ResolveError},
     room::Extremity,
@@ -264,8 +264,8 @@ impl Batch<'_> {
     ) -> Result<(), WriteError> {
         let pdu = &incoming.pdu;
         let (outcome, reason) = match judged {
-            PduOutcome::SoftFailed(why) => (Outcome::SoftFailed, Some(why.clone())),
-            PduOutcome::Rejected(why) => (Outcome::Rejected, Some(why.clone())),
+            PduOutcome::SoftFailed(why) => (Outcome::SoftFailed, Some(short_reason(why))),
+            PduOutcome::Rejected(why) => (Outcome::Rejected, Some(short_reason(why))),
             _ => (Outcome::Accepted, None),
         };
         let store = &self.rooms.inner.store;
