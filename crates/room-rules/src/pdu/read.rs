@@ -214,10 +214,17 @@ fn read_int(event: &Object<'_>, key: &'static str) -> Result<i64, FormatError> {
         Value::Number(Number::Text(text))
             if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') =>
         {
-            Ok(if text.starts_with('-') { -MAX_INTEGER } else { MAX_INTEGER })
+            Ok(clamped(text))
         }
         _ => Err(FormatError::Malformed(key)),
     }
+}
+
+/// An integer of any length, brought into range.
+fn clamped(text: &str) -> i64 {
+    // Beyond i64 only the sign still matters.
+    let beyond = if text.starts_with('-') { -MAX_INTEGER } else { MAX_INTEGER };
+    text.parse::<i64>().map_or(beyond, |int| int.clamp(-MAX_INTEGER, MAX_INTEGER))
 }
 
 fn read_event_id(
@@ -340,17 +347,13 @@ impl Fields<'_> {
     }
 }
 
-/// An integer, brought into range as [`read_int`] does.
+/// An integer, brought into range as [`read_int`] does. Its text is read, since parsers of numbers know none of more than 308
+/// digits.
 struct ClampedInt(i64);
 
 impl<'de> Deserialize<'de> for ClampedInt {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let number = serde_json::Number::deserialize(deserializer)?;
-        let int = number.as_i64().unwrap_or_else(|| {
-            // Beyond i64: only the sign still matters.
-            if number.as_f64().is_some_and(f64::is_sign_negative) { -MAX_INTEGER } else { MAX_INTEGER }
-        });
-        Ok(Self(int.clamp(-MAX_INTEGER, MAX_INTEGER)))
+        Ok(Self(clamped(<&RawValue>::deserialize(deserializer)?.get())))
     }
 }
 

@@ -16,6 +16,17 @@ fn read(room_version: &str, event: &Value) -> Result<Pdu, FormatError> {
     Pdu::from_json(&event.to_string(), None, version(room_version))
 }
 
+/// The event as it comes back from a store.
+fn stored(pdu: &Pdu) -> Pdu {
+    let stored = Stored {
+        json: pdu.json().into(),
+        event_id: pdu.event_id().to_owned(),
+        room_id: pdu.room_id().to_owned(),
+        is_rejected: false,
+    };
+    Pdu::from_stored(stored, pdu.rules()).unwrap()
+}
+
 #[test]
 fn event_is_read_in_every_version() {
     for version in versions(1, 12) {
@@ -190,6 +201,23 @@ fn huge_numbers_of_old_rooms_are_brought_into_range() {
     assert_eq!(read("5", &event).unwrap_err(), FormatError::Malformed("depth"));
 }
 
+/// An event with `json` in place of one of its fields.
+fn with_raw(room_version: &str, field: &str, json: &str) -> String {
+    let mut event = event(room_version);
+    event[field] = json!("HERE");
+    event.to_string().replace("\"HERE\"", json)
+}
+
+#[test]
+fn integers_of_old_rooms_may_have_any_length() {
+    for (sign, end) in [("", (1 << 53) - 1), ("-", -((1 << 53) - 1))] {
+        let json = with_raw("5", "origin_server_ts", &format!("{sign}{}", "9".repeat(400)));
+        let pdu = Pdu::from_json(&json, None, version("5")).unwrap();
+        assert_eq!(pdu.origin_server_ts(), end);
+        assert_eq!(stored(&pdu).origin_server_ts(), end);
+    }
+}
+
 #[test]
 fn create_event_among_auth_events_is_refused_in_version_12() {
     let mut event = event("12");
@@ -284,14 +312,23 @@ proptest! {
         let mut event = event(room_version);
         event[field] = value;
         if let Ok(pdu) = read(room_version, &event) {
-            let stored = Stored {
-                json: pdu.json().into(),
-                event_id: pdu.event_id().to_owned(),
-                room_id: pdu.room_id().to_owned(),
-                is_rejected: false,
-            };
-            let stored = Pdu::from_stored(stored, pdu.rules()).unwrap();
-            prop_assert_eq!(format!("{stored:?}"), format!("{pdu:?}"));
+            prop_assert_eq!(format!("{:?}", stored(&pdu)), format!("{pdu:?}"));
+        }
+    }
+
+    /// The same for numbers that no machine has, wherever they stand.
+    #[test]
+    fn event_with_strange_numbers_is_refused_or_consistent(
+        room_version in prop::sample::select(vec!["1", "5", "10", "12"]),
+        field in prop::sample::select(vec![
+            "content", "depth", "origin_server_ts", "hashes", "signatures", "redacts", "extra", "prev_events",
+        ]),
+        number in "-?[1-9][0-9]{0,3}|-?[1-9][0-9]{300,400}|-?[0-9]\\.[0-9]{1,400}|-?[1-9]e[+-]?[0-9]{1,4}",
+        shape in prop::sample::select(vec!["#", "[#]", "{\"x\":#}", "{\"redacts\":#}", "[[\"$x:a\",{\"x\":#}]]"]),
+    ) {
+        let json = with_raw(room_version, field, &shape.replace('#', &number));
+        if let Ok(pdu) = Pdu::from_json(&json, None, version(room_version)) {
+            prop_assert_eq!(format!("{:?}", stored(&pdu)), format!("{pdu:?}"));
         }
     }
 }
