@@ -156,7 +156,7 @@ impl History {
             get_backfill::v1::Request::new(room.room_id.clone(), ends.to_vec(), UInt::from(PER_REQUEST));
         let answer = self.client.send(server, request, Limits::within(PATIENCE)).await?;
         let texts = answer.pdus.iter().take(PER_REQUEST as usize).map(|pdu| pdu.get().to_owned()).collect();
-        let events = self.fetch.verify(room, texts).await;
+        let events = self.fetch.verify_past(room, texts).await;
         let missing = self.rooms.store().reader().await?.list_missing_prev(room.nid, ends).await?;
         let events = ancestors(events, missing);
         self.take_in(room, server, events).await

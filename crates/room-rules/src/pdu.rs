@@ -18,7 +18,7 @@ use self::facts::FactsCell;
 pub(crate) use self::read::Parts;
 pub use self::{
     facts::CreateFacts,
-    read::{FormatError, Stored},
+    read::{FormatError, References, Stored},
 };
 
 /// How large an event may be as canonical JSON, signatures included.

@@ -14,7 +14,7 @@ use ruma::{
     },
 };
 
-use crate::{FederationClient, Keyring, Limits, RequestError};
+use crate::{FederationClient, Keyring, Limits, PduError, RequestError};
 
 /// The longest answer about the state of a room, and how long it may take.
 const STATE_LIMITS: Limits =
@@ -60,8 +60,12 @@ impl Fetch {
 
     /// Those of the events that are signed and belong to the room.
     pub(crate) async fn verify(&self, room: &Room, texts: Vec<String>) -> Vec<Arc<Pdu>> {
-        let verified = self.keyring.verify_pdus(texts, room.rules).await;
-        verified.into_iter().flatten().filter(|pdu| *pdu.room_id() == *room.room_id).collect()
+        of_room(room, self.keyring.verify_pdus(texts, room.rules).await)
+    }
+
+    /// As [`verify`](Self::verify), for answers to `/backfill`.
+    pub(crate) async fn verify_past(&self, room: &Room, texts: Vec<String>) -> Vec<Arc<Pdu>> {
+        of_room(room, self.keyring.verify_past_pdus(texts, room.rules).await)
     }
 
     /// One event of a room, if the server has it and it is signed as it must be. It is not stored.
@@ -167,4 +171,8 @@ impl Fetch {
         self.rooms.store_outliers(room, &events).await?;
         Ok(())
     }
+}
+
+fn of_room(room: &Room, verified: Vec<Result<Arc<Pdu>, PduError>>) -> Vec<Arc<Pdu>> {
+    verified.into_iter().flatten().filter(|pdu| *pdu.room_id() == *room.room_id).collect()
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use hs_room_rules::{
     canonical_json::{Object, ParseOptions},
-    pdu::{FormatError, MAX_PDU_BYTES, Pdu},
-    redact::redact_event,
-    verify::{Verified, VerifyError, required_signers, verify_event},
+    pdu::{FormatError, MAX_PDU_BYTES, Pdu, References},
+    policy::POLICY_KEY_ID,
+    verify::{VerifyError, required_signers, verify_event},
 };
 use ruma::{OwnedServerName, room_version_rules::RoomVersionRules};
 
@@ -43,6 +43,27 @@ impl Keyring {
         events: Vec<String>,
         rules: &'static RoomVersionRules,
     ) -> Vec<Result<Arc<Pdu>, PduError>> {
+        self.verify_all(events, References::Few, rules).await
+    }
+
+    /// As [`verify_pdus`](Self::verify_pdus), for answers to `/backfill`, which "MUST NOT be validated" on how many events they
+    /// refer to.
+    ///
+    /// <https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid>
+    pub async fn verify_past_pdus(
+        &self,
+        events: Vec<String>,
+        rules: &'static RoomVersionRules,
+    ) -> Vec<Result<Arc<Pdu>, PduError>> {
+        self.verify_all(events, References::Any, rules).await
+    }
+
+    async fn verify_all(
+        &self,
+        events: Vec<String>,
+        references: References,
+        rules: &'static RoomVersionRules,
+    ) -> Vec<Result<Arc<Pdu>, PduError>> {
         let is_heavy = events.iter().map(String::len).sum::<usize>() > MAX_INLINE_BYTES;
         let events: Arc<[String]> = events.into();
         let signers = {
@@ -53,7 +74,9 @@ impl Keyring {
         let keys = self.find(&wanted(signers.iter().flatten(), rules)).await;
         let verify = move || {
             let checked = events.iter().zip(signers);
-            checked.map(|(event, signers)| verify(event, &signers?, &keys, rules).map(Arc::new)).collect()
+            let verify_one =
+                |(event, signers): (&String, Result<Signers, PduError>)| verify(event, &signers?, &keys, references, rules);
+            checked.map(|pair| verify_one(pair).map(Arc::new)).collect()
         };
         run(is_heavy, verify).await
     }
@@ -110,9 +133,10 @@ fn verify(
     text: &str,
     signers: &Signers,
     keys: &KeysByServer,
+    references: References,
     rules: &'static RoomVersionRules,
 ) -> Result<Pdu, PduError> {
-    let mut event = parse(text, rules)?;
+    let event = parse(text, rules)?;
     let unknown = signers.servers.iter().find(|(server, ids)| !ids.is_empty() && !keys.contains_key(server));
     if let Some((server, _)) = unknown {
         return Err(PduError::NoKeys(server.clone()));
@@ -121,8 +145,6 @@ fn verify(
     let of_signers = of_signers.map(|(server, known)| (server.clone(), known.clone())).collect();
     let is_good = |key: &ServerKey| !rules.enforce_key_validity || key.is_valid_at(signers.time_ms);
     let keys = public_keys(&of_signers, is_good);
-    if verify_event(&event, &keys, rules).map_err(PduError::Signature)? == Verified::Signatures {
-        redact_event(&mut event, &rules.redaction);
-    }
-    Pdu::from_object(event, None, rules).map_err(PduError::Format)
+    let verified = verify_event(&event, &keys, rules).map_err(PduError::Signature)?;
+    Pdu::from_verified(event, verified, references, rules).map_err(PduError::Format)
 }

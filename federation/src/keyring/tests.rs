@@ -9,6 +9,7 @@ use hs_model::clock::TestClock;
 use hs_room_rules::{
     canonical_json::{Number, ParseOptions, Value},
     hash::content_hash,
+    pdu::FormatError,
     redact::redact_event,
     room_version,
 };
@@ -293,11 +294,21 @@ async fn old_word_of_a_notary_does_not_bring_a_retired_key_back() {
 
 /// An event of `sender`, signed with `key`.
 fn event(key: &SigningKey, (sender, sent_at): (&str, i64), version: &RoomVersionId) -> String {
+    signed_event(key, sender, version, |json| json.replace(&NOW.to_string(), &sent_at.to_string()))
+}
+
+/// An event of `sender`, changed before it is hashed and signed with `key`.
+fn signed_event(
+    key: &SigningKey,
+    sender: &str,
+    version: &RoomVersionId,
+    change: impl FnOnce(String) -> String,
+) -> String {
     let rules = room_version::rules(version).unwrap();
-    let json = format!(
-        r#"{{"auth_events":[],"content":{{"body":"hello"}},"depth":1,"origin_server_ts":{sent_at},
+    let json = change(format!(
+        r#"{{"auth_events":[],"content":{{"body":"hello"}},"depth":1,"origin_server_ts":{NOW},
             "prev_events":[],"room_id":"!r:a.example","sender":"{sender}","type":"m.room.message"}}"#
-    );
+    ));
     let mut event = Object::parse(&json, ParseOptions::federation(rules)).unwrap();
     let server = name(sender.split_once(':').unwrap().1);
     let mut hashes = Object::new();
@@ -334,6 +345,41 @@ async fn events_are_checked_one_by_one() {
     assert!(matches!(checked[3], Err(PduError::Signature(_))));
     assert!(matches!(checked[4], Err(PduError::NoKeys(_))));
     assert!(matches!(checked[5], Err(PduError::Format(_))));
+}
+
+#[tokio::test]
+async fn too_large_is_too_large_whatever_its_hash() {
+    let ground = Ground::new().await;
+    let rules = room_version::rules(&RoomVersionId::V10).unwrap();
+    ground.script.publish("a.example", document("a.example", &key(1), &[], NOW + DAY));
+    let good = event(&key(1), ("@u:a.example", NOW), &RoomVersionId::V10);
+    let fits = good.replace("hello", &"x".repeat(60_000));
+    let too_large = good.replace("hello", &"x".repeat(66_000));
+
+    let checked = ground.keyring.verify_pdus(vec![fits, too_large], rules).await;
+
+    assert_eq!(checked[0].as_ref().unwrap().content_str(), "{}");
+    assert!(matches!(checked[1], Err(PduError::Format(FormatError::TooLarge))), "{:?}", checked[1]);
+}
+
+#[tokio::test]
+async fn history_may_refer_to_many_events() {
+    let ground = Ground::new().await;
+    let rules = room_version::rules(&RoomVersionId::V10).unwrap();
+    ground.script.publish("a.example", document("a.example", &key(1), &[], NOW + DAY));
+    let many: Vec<String> = (0..30).map(|number| format!("\"$e{number}\"")).collect();
+    let many = format!("[{}]", many.join(","));
+    let old = signed_event(&key(1), "@u:a.example", &RoomVersionId::V10, |json| {
+        json.replace("\"prev_events\":[]", &format!("\"prev_events\":{many}"))
+            .replace("\"auth_events\":[]", &format!("\"auth_events\":{many}"))
+    });
+
+    let new = ground.keyring.verify_pdus(vec![old.clone()], rules).await;
+    let past = ground.keyring.verify_past_pdus(vec![old], rules).await;
+
+    assert!(matches!(new[0], Err(PduError::Format(FormatError::TooManyEntries("prev_events")))));
+    assert_eq!(past[0].as_ref().unwrap().prev_events().len(), 30);
+    assert_eq!(past[0].as_ref().unwrap().auth_events().len(), 30);
 }
 
 #[tokio::test]

@@ -19,7 +19,9 @@ use super::{
 use crate::{
     canonical_json::{MAX_INTEGER, Number, Object, ParseError, ParseOptions, Value},
     event_id::{from_reference_hash, parse_event_id, reference_hash},
+    redact::redact_event,
     room_version::{RoomVersionRulesExt as _, create_event_id, room_id_of_create_event},
+    verify::Verified,
 };
 
 /// Why a text is not an event of its room version. Such events are dropped.
@@ -46,6 +48,15 @@ pub enum FormatError {
     /// The create event is among the auth events of a version where the room id stands for it.
     #[error("`auth_events` names the create event")]
     CreateInAuthEvents,
+}
+
+/// How many events an event may refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum References {
+    /// At most [`MAX_PREV_EVENTS`] and [`MAX_AUTH_EVENTS`].
+    Few,
+    /// As many as fit: what was accepted before there were limits is still part of the history of its room.
+    Any,
 }
 
 /// What a store keeps of an event beside its JSON.
@@ -99,23 +110,47 @@ impl Pdu {
 
     /// Like [`Self::from_json`], for JSON that is parsed already.
     pub fn from_object(
-        mut event: Object<'_>,
+        event: Object<'_>,
         event_id: Option<OwnedEventId>,
         rules: &'static RoomVersionRules,
     ) -> Result<Self, FormatError> {
-        event.remove("unsigned");
-        let json = event.to_canonical_string().into_boxed_str();
-        if json.len() > MAX_PDU_BYTES {
-            return Err(FormatError::TooLarge);
+        Self::read(event, event_id, References::Few, rules)
+    }
+
+    /// Reads an event whose signatures and hash were checked: redacted, if its content is not what was hashed.
+    pub fn from_verified(
+        mut event: Object<'_>,
+        verified: Verified,
+        references: References,
+        rules: &'static RoomVersionRules,
+    ) -> Result<Self, FormatError> {
+        if verified == Verified::Signatures {
+            // What is too large does not become an event by losing most of itself.
+            canonical_text(&mut event)?;
+            redact_event(&mut event, &rules.redaction);
         }
+        Self::read(event, None, references, rules)
+    }
+
+    fn read(
+        mut event: Object<'_>,
+        event_id: Option<OwnedEventId>,
+        references: References,
+        rules: &'static RoomVersionRules,
+    ) -> Result<Self, FormatError> {
+        let json = canonical_text(&mut event)?.into_boxed_str();
         let type_text = required_str(&event, "type")?;
         let sender =
             UserId::parse(required_str(&event, "sender")?).map_err(|_| FormatError::Malformed("sender"))?;
         let state_key = optional_str(&event, "state_key")?.map(Box::from);
         let event_id = read_event_id(&event, event_id, rules)?;
         let room_id = read_room_id(&event, type_text, &event_id, rules)?;
-        let prev_events = read_references(&event, "prev_events", MAX_PREV_EVENTS, rules)?;
-        let auth_events = read_references(&event, "auth_events", MAX_AUTH_EVENTS, rules)?;
+        let (max_prev, max_auth) = match references {
+            References::Few => (MAX_PREV_EVENTS, MAX_AUTH_EVENTS),
+            References::Any => (usize::MAX, usize::MAX),
+        };
+        let prev_events = read_references(&event, "prev_events", max_prev, rules)?;
+        let auth_events = read_references(&event, "auth_events", max_auth, rules)?;
         if rules.room_id_is_create_hash()
             && create_event_id(&room_id).is_some_and(|create| auth_events.contains(&create))
         {
@@ -191,6 +226,13 @@ impl Pdu {
             facts: FactsCell::default(),
         }
     }
+}
+
+/// The event's canonical JSON without `unsigned`, unless that is too large.
+fn canonical_text(event: &mut Object<'_>) -> Result<String, FormatError> {
+    event.remove("unsigned");
+    let json = event.to_canonical_string();
+    if json.len() > MAX_PDU_BYTES { Err(FormatError::TooLarge) } else { Ok(json) }
 }
 
 fn required_str<'e>(event: &'e Object<'_>, key: &'static str) -> Result<&'e str, FormatError> {
