@@ -29,7 +29,7 @@ pub enum PduError {
     NoKeys(OwnedServerName),
 }
 
-/// Who must have signed an event, and when it says that it was sent.
+/// Who must have signed an event, with the keys that they have used, and when it says that it was sent.
 struct Signers {
     servers: Vec<(OwnedServerName, Vec<String>)>,
     time_ms: i64,
@@ -71,15 +71,47 @@ impl Keyring {
             let read = move || events.iter().map(|event| signers(event, rules)).collect::<Vec<_>>();
             run(is_heavy, read).await
         };
-        let keys = self.find(&wanted(signers.iter().flatten(), rules)).await;
+        let keys = self.find(&self.wanted(signers.iter().flatten(), rules)).await;
         let verify = move || {
             let checked = events.iter().zip(signers);
-            let verify_one =
-                |(event, signers): (&String, Result<Signers, PduError>)| verify(event, &signers?, &keys, references, rules);
+            let verify_one = |(event, signers): (&String, Result<Signers, PduError>)| {
+                verify(event, &signers?, &keys, references, rules)
+            };
             checked.map(|pair| verify_one(pair).map(Arc::new)).collect()
         };
         run(is_heavy, verify).await
     }
+
+    /// All keys that are needed to check the signatures. Who has signed with a key that is known is not asked about others.
+    fn wanted<'a>(&self, signers: impl Iterator<Item = &'a Signers>, rules: &RoomVersionRules) -> WantedKeys {
+        let mut wanted = WantedKeys::new();
+        for Signers { servers, time_ms } in signers {
+            // Without signatures there is nothing to check.
+            for (server, key_ids) in servers.iter().filter(|(_, key_ids)| !key_ids.is_empty()) {
+                let known = self.in_memory(server);
+                let is_known = |id: &&String| {
+                    let key = known.as_ref().and_then(|known| known.keys.get(*id));
+                    key.is_some_and(|key| is_good(key, *time_ms, rules))
+                };
+                let of_server = wanted.entry(server.clone()).or_default();
+                match key_ids.iter().find(is_known) {
+                    Some(known) => {
+                        of_server.key_ids.insert(known.clone());
+                    }
+                    None => of_server.key_ids.extend(key_ids.iter().cloned()),
+                }
+                if rules.enforce_key_validity {
+                    of_server.valid_until_ms = of_server.valid_until_ms.max(*time_ms);
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Whether a key counts for an event that was sent at some time.
+fn is_good(key: &ServerKey, time_ms: i64, rules: &RoomVersionRules) -> bool {
+    !rules.enforce_key_validity || key.is_valid_at(time_ms)
 }
 
 /// Runs heavy work where it holds nobody up.
@@ -106,27 +138,12 @@ fn signers(event: &str, rules: &RoomVersionRules) -> Result<Signers, PduError> {
     let signatures = event.get_object("signatures");
     let key_ids = |server: &OwnedServerName| -> Vec<String> {
         let of_server = signatures.and_then(|signatures| signatures.get_object(server.as_str()));
-        of_server.iter().flat_map(|of_server| of_server.iter()).map(|(id, _)| id.to_owned()).collect()
+        let ids = of_server.iter().flat_map(|of_server| of_server.iter()).map(|(id, _)| id);
+        ids.filter(|id| id.starts_with("ed25519:") && *id != POLICY_KEY_ID).map(str::to_owned).collect()
     };
     let servers = required_signers(&event, rules).map_err(PduError::Signature)?;
     let servers = servers.into_iter().map(|server| (server.clone(), key_ids(&server))).collect();
     Ok(Signers { servers, time_ms: event.get_int("origin_server_ts").unwrap_or(0) })
-}
-
-/// All keys that are needed to check the signatures.
-fn wanted<'a>(signers: impl Iterator<Item = &'a Signers>, rules: &RoomVersionRules) -> WantedKeys {
-    let mut wanted = WantedKeys::new();
-    for Signers { servers, time_ms } in signers {
-        // Without signatures there is nothing to check.
-        for (server, key_ids) in servers.iter().filter(|(_, key_ids)| !key_ids.is_empty()) {
-            let of_server = wanted.entry(server.clone()).or_default();
-            of_server.key_ids.extend(key_ids.iter().filter(|id| id.starts_with("ed25519:")).cloned());
-            if rules.enforce_key_validity {
-                of_server.valid_until_ms = of_server.valid_until_ms.max(*time_ms);
-            }
-        }
-    }
-    wanted
 }
 
 fn verify(
@@ -143,8 +160,11 @@ fn verify(
     }
     let of_signers = signers.servers.iter().filter_map(|(server, _)| keys.get_key_value(server));
     let of_signers = of_signers.map(|(server, known)| (server.clone(), known.clone())).collect();
-    let is_good = |key: &ServerKey| !rules.enforce_key_validity || key.is_valid_at(signers.time_ms);
-    let keys = public_keys(&of_signers, is_good);
+    let mut keys = public_keys(&of_signers, |key| is_good(key, signers.time_ms, rules));
+    // What policy servers sign with says nothing about who sent an event, published or not.
+    for of_server in keys.values_mut() {
+        of_server.remove(POLICY_KEY_ID);
+    }
     let verified = verify_event(&event, &keys, rules).map_err(PduError::Signature)?;
     Pdu::from_verified(event, verified, references, rules).map_err(PduError::Format)
 }

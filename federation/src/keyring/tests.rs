@@ -347,6 +347,47 @@ async fn events_are_checked_one_by_one() {
     assert!(matches!(checked[5], Err(PduError::Format(_))));
 }
 
+/// The event with further signatures of its sender's server, which nobody can check.
+fn with_signatures(event: &str, key_ids: &[&str]) -> String {
+    let mut event: serde_json::Value = serde_json::from_str(event).unwrap();
+    for id in key_ids {
+        event["signatures"]["a.example"][id] = "c2lnbmF0dXJl".into();
+    }
+    event.to_string()
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_the_key_of_a_policy_server() {
+    let ground = Ground::new().await;
+    let rules = room_version::rules(&RoomVersionId::V10).unwrap();
+    ground.script.publish("a.example", document("a.example", &key(1), &[], NOW + DAY));
+    let good = event(&key(1), ("@u:a.example", NOW), &RoomVersionId::V10);
+    let signed = with_signatures(&good, &["ed25519:policy_server"]);
+    let mut only: serde_json::Value = serde_json::from_str(&signed).unwrap();
+    only["signatures"]["a.example"].as_object_mut().unwrap().remove(key(1).key_id().as_str());
+
+    let checked = ground.keyring.verify_pdus(vec![signed.clone(), signed, only.to_string()], rules).await;
+
+    let are_good: Vec<bool> = checked.iter().map(Result::is_ok).collect();
+    assert_eq!(are_good, [true, true, false]);
+    assert_eq!((ground.script.fetches(), ground.script.queries.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_other_keys_of_who_signed_with_a_known_one() {
+    let ground = Ground::new().await;
+    let rules = room_version::rules(&RoomVersionId::V10).unwrap();
+    ground.script.publish("a.example", document("a.example", &key(1), &[], NOW + DAY));
+    let good = event(&key(1), ("@u:a.example", NOW), &RoomVersionId::V10);
+    assert!(ground.keyring.verify_pdus(vec![good.clone()], rules).await[0].is_ok());
+
+    let signed = with_signatures(&good, &["ed25519:made_up", "other:x"]);
+    let checked = ground.keyring.verify_pdus(vec![signed], rules).await;
+
+    assert!(checked[0].is_ok());
+    assert_eq!((ground.script.fetches(), ground.script.queries.load(Ordering::SeqCst)), (1, 0));
+}
+
 #[tokio::test]
 async fn too_large_is_too_large_whatever_its_hash() {
     let ground = Ground::new().await;
