@@ -82,7 +82,7 @@ impl PowerLevelsContent {
             redact: level("redact")?,
             users,
             events: read_levels(&object, "events", rules)?,
-            notifications: read_levels(&object, "notifications", rules)?,
+            notifications: read_notifications(&object, rules)?,
             normalised: normalise(&object, rules),
         })
     }
@@ -97,7 +97,8 @@ impl PowerLevelsContent {
         self.events.iter().map(|(event_type, level)| (&**event_type, *level))
     }
 
-    /// The content with plain integers, where the event has floats or integers out of range instead.
+    /// The content with plain integers, where the event has floats or integers out of range instead, and without what the
+    /// rules of its room version do not look at.
     pub(crate) fn normalised(&self) -> Option<&str> {
         self.normalised.as_deref()
     }
@@ -109,6 +110,14 @@ fn read_levels(object: &Object<'_>, key: &str, rules: &RoomVersionRules) -> Resu
     let levels = levels.as_object().ok_or_else(malformed)?;
     let read = |(name, value): (&str, &Value<'_>)| Some((Box::from(name), read_level(value, rules)?));
     levels.iter().map(|entry| read(entry).ok_or_else(malformed)).collect()
+}
+
+/// The rules look at `notifications` from version 6 on: before, whatever stands there does not spoil the event.
+fn read_notifications(object: &Object<'_>, rules: &RoomVersionRules) -> Result<Levels, String> {
+    match read_levels(object, "notifications", rules) {
+        Err(_) if !rules.authorization.limit_notifications_power_levels => Ok(Levels::default()),
+        read => read,
+    }
 }
 
 fn read_level(value: &Value<'_>, rules: &RoomVersionRules) -> Option<i64> {
@@ -131,8 +140,9 @@ fn read_level(value: &Value<'_>, rules: &RoomVersionRules) -> Option<i64> {
     }
 }
 
-/// Writes the content with every level as an integer, if some are numbers that are not plain integers. Only
-/// room versions 1 to 5 have those, and ruma, which checks the rules, does not know them.
+/// Writes the content with every level as an integer, if some are numbers that are not plain integers, and without
+/// `notifications` that cannot be read. Only room versions 1 to 5 have those, and ruma, which checks the rules, does not
+/// know them.
 fn normalise(object: &Object<'_>, rules: &RoomVersionRules) -> Option<Box<str>> {
     fn normalise_value(value: &mut Value<'_>, rules: &RoomVersionRules) -> bool {
         let Value::Number(number) = value else { return false };
@@ -147,6 +157,10 @@ fn normalise(object: &Object<'_>, rules: &RoomVersionRules) -> Option<Box<str>> 
     }
     let mut normalised = object.clone();
     let mut is_changed = false;
+    if read_levels(object, "notifications", rules).is_err() {
+        normalised.remove("notifications");
+        is_changed = true;
+    }
     normalised.retain(|_, value| {
         if let Value::Object(levels) = value {
             levels.retain(|_, level| {

@@ -203,6 +203,32 @@ async fn bridged_gap_is_filled_by_reading_back() {
     }
 }
 
+/// An event of the past that names more predecessors than an event may have today is part of the history all the same.
+/// spec: server-server-api/#get_matrixfederationv1backfillroomid
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn history_may_have_many_predecessors() {
+    let shared = Shared::start().await;
+    tell_little(&shared);
+    let base = shared.room.extremities();
+    let base: Vec<&str> = base.iter().map(String::as_str).collect();
+    for number in 0..25 {
+        let branch = shared.room.message(&shared.bob, &format!("branch {number}")).prev(&base).build();
+        shared.room.add(&branch);
+    }
+    let merge = shared.room.add_message(&shared.bob, "merge");
+    assert_eq!(merge.prev_ids().len(), 25);
+    let events = unsent(&shared, 30);
+    offer(&shared, &events[29]).await;
+    shared.alice_hears(&events[29].id).await;
+
+    let bodies = shared.read_back(&shared.alice).await;
+
+    for body in ["merge", "branch 0", "branch 24"] {
+        assert!(bodies.iter().any(|read| read == body), "{body} is missing: {bodies:?}");
+    }
+}
+
 /// When nobody says what was before an event, it is not shown, and nothing else is harmed; when they do, all is there.
 /// spec: server-server-api/#retrieving-missing-events
 /// covers: PUT /_matrix/federation/v1/send/{txnId}

@@ -197,6 +197,25 @@ fn event_levels_are_changed_only_within_the_senders_level() {
     }
 }
 
+/// Before version 6 no rule speaks of `notifications`.
+#[test]
+fn notifications_may_be_anything_before_version_6() {
+    for version in versions(1, 6) {
+        let mut room = room_of(&version);
+        for strange in [json!(1), json!(null), json!([]), json!({ "room": "x" }), json!({ "room": null })] {
+            let content = room.levels_with(&json!({ "notifications": strange, "ban": 40 }));
+            let is_allowed = allows(&room, ALICE, content.clone());
+            assert_eq!(is_allowed, version != "6", "version {version}: {strange}");
+            if is_allowed {
+                // What follows is judged by the rest of it.
+                room.apply(state(ALICE, "m.room.power_levels", "", content));
+                assert!(allows_change(&room, ALICE, "ban", json!(45)), "version {version}: {strange}");
+                assert!(!allows_change(&room, CAROL, "ban", json!(45)), "version {version}: {strange}");
+            }
+        }
+    }
+}
+
 /// Rules 10.7 and 10.8 for `notifications`, from version 6 on.
 #[test]
 fn notification_levels_are_protected_from_version_6_on() {
