@@ -53,6 +53,10 @@ fn room_row(nid: i64, room_id: String, version: &str, is_published: bool) -> Res
 impl Reader {
     /// A room by its id.
     pub async fn find_room(&mut self, room_id: &RoomId) -> Result<Option<RoomRow>> {
+        // Other servers name rooms as they like; with U+0000 in the name the database must not be asked.
+        if room_id.as_str().contains('\0') {
+            return Ok(None);
+        }
         let row = sqlx::query!(
             "SELECT room_nid, room_id, room_version, is_published FROM rooms WHERE room_id = $1",
             room_id.as_str()

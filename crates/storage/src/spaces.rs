@@ -31,7 +31,9 @@ impl Reader {
 
     /// The numbers of those of the rooms that this server knows.
     pub async fn find_room_nids(&mut self, rooms: &[OwnedRoomId]) -> Result<HashMap<OwnedRoomId, RoomNid>> {
-        let ids: Vec<String> = rooms.iter().map(ToString::to_string).collect();
+        // Other servers name rooms as they like; with U+0000 in the name the database must not be asked.
+        let names = rooms.iter().filter(|room| !room.as_str().contains('\0'));
+        let ids: Vec<String> = names.map(ToString::to_string).collect();
         let rows = sqlx::query!("SELECT room_id, room_nid FROM rooms WHERE room_id = ANY($1)", &ids)
             .fetch_all(self.conn())
             .await?;
