@@ -23,6 +23,25 @@ pub struct RemoteKeyAnswer {
     pub self_signing_keys: BTreeMap<OwnedUserId, Box<RawValue>>,
 }
 
+impl RemoteKeyAnswer {
+    /// The list of a user in this answer, which does not say how new it is.
+    pub fn list_of(&self, user_id: &UserId) -> RemoteDeviceList {
+        let devices = self.device_keys.get(user_id).into_iter().flatten();
+        RemoteDeviceList {
+            stream_id: None,
+            devices: devices
+                .map(|(device_id, keys)| ListedDevice {
+                    device_id: device_id.to_string(),
+                    display_name: None,
+                    keys: keys.clone(),
+                })
+                .collect(),
+            master_key: self.master_keys.get(user_id).cloned(),
+            self_signing_key: self.self_signing_keys.get(user_id).cloned(),
+        }
+    }
+}
+
 /// A device as its server lists it. Nothing of it has been checked.
 #[derive(Clone, Debug)]
 pub struct ListedDevice {
@@ -53,6 +72,9 @@ pub enum RemoteKeysError {
     /// It could not be reached, or did not answer in time or sensibly.
     #[error("{0}")]
     Unreachable(String),
+    /// It has no such user.
+    #[error("{0}")]
+    UnknownUser(String),
     /// It does not want to.
     #[error("{0}")]
     Refused(String),

@@ -13,10 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     E2ee,
     device_keys::device_information,
-    ports::{
-        ListedDevice, RemoteClaims, RemoteDeviceList, RemoteKeyAnswer, RemoteKeysError, WantedClaims,
-        WantedDevices,
-    },
+    ports::{RemoteClaims, RemoteDeviceList, RemoteKeyAnswer, RemoteKeysError, WantedClaims, WantedDevices},
     remote_keys::{self, CheckedList, Owner},
     remote_lists::ask_all,
 };
@@ -64,7 +61,7 @@ struct Question {
 fn failure(error: &RemoteKeysError) -> Value {
     let status = match error {
         RemoteKeysError::Unreachable(_) => 503,
-        RemoteKeysError::Refused(_) => 502,
+        RemoteKeysError::UnknownUser(_) | RemoteKeysError::Refused(_) => 502,
     };
     json!({ "status": status, "message": error.to_string() })
 }
@@ -164,13 +161,13 @@ impl E2ee {
                     answer.lists.insert(user_id.clone(), list);
                 }
                 // Its server does not know the user: then there are no devices.
-                Err(RemoteKeysError::Refused(_)) => {}
+                Err(RemoteKeysError::UnknownUser(_)) => {}
                 Err(error) => answer.failure = Some(error),
             }
         }
         match keys {
             Ok(keys) => {
-                let listed = devices.keys().map(|user_id| (user_id.clone(), listed_of(&keys, user_id)));
+                let listed = devices.keys().map(|user_id| (user_id.clone(), keys.list_of(user_id)));
                 answer.lists.extend(listed);
                 answer.keys = keys;
             }
@@ -207,23 +204,6 @@ impl E2ee {
 
 fn no_federation() -> RemoteKeysError {
     RemoteKeysError::Unreachable("This server does not talk to others".to_owned())
-}
-
-/// The list of a user in an answer about keys, which does not say how new it is.
-fn listed_of(answer: &RemoteKeyAnswer, user_id: &UserId) -> RemoteDeviceList {
-    let devices = answer.device_keys.get(user_id).into_iter().flatten();
-    RemoteDeviceList {
-        stream_id: None,
-        devices: devices
-            .map(|(device_id, keys)| ListedDevice {
-                device_id: device_id.to_string(),
-                display_name: None,
-                keys: keys.clone(),
-            })
-            .collect(),
-        master_key: answer.master_keys.get(user_id).cloned(),
-        self_signing_key: answer.self_signing_keys.get(user_id).cloned(),
-    }
 }
 
 /// Takes over what was said of users whose lists are not stored, without anything that was not asked for.

@@ -6,12 +6,14 @@ use hs_e2ee::ports::{
     ListedDevice, RemoteClaims, RemoteDeviceList, RemoteKeyAnswer, RemoteKeys, RemoteKeysError,
     RemoteKeysFuture, WantedClaims, WantedDevices,
 };
+use http::StatusCode;
 use ruma::{
     OwnedUserId, ServerName, UserId,
     api::federation::{device::get_devices, keys::claim_keys, keys::get_keys},
     serde::Raw,
 };
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::{FederationClient, Limits, RequestError};
 
@@ -35,6 +37,11 @@ fn limits(timeout: Duration) -> Limits {
 
 fn failure(error: RequestError) -> RemoteKeysError {
     match error {
+        RequestError::Api { status: StatusCode::NOT_FOUND, errcode, message, .. }
+            if errcode == "M_NOT_FOUND" =>
+        {
+            RemoteKeysError::UnknownUser(message)
+        }
         RequestError::Api { status, message, .. } if status.is_client_error() => {
             RemoteKeysError::Refused(message)
         }
@@ -105,9 +112,18 @@ impl RemoteKeys for FederatedKeys {
         timeout: Duration,
     ) -> RemoteKeysFuture<'a, RemoteDeviceList> {
         Box::pin(async move {
+            let begun_at = Instant::now();
             let request = get_devices::v1::Request::new(user_id.to_owned());
-            let answer =
-                self.0.send(user_id.server_name(), request, limits(timeout)).await.map_err(failure)?;
+            let answer = match self.0.send(user_id.server_name(), request, limits(timeout)).await {
+                Ok(answer) => answer,
+                Err(error) if error.is_errcode("M_UNRECOGNIZED") => {
+                    // Some servers tell keys only: then it is not known how new the list is.
+                    let wanted = [(user_id.to_owned(), Vec::new())].into();
+                    let timeout = timeout.saturating_sub(begun_at.elapsed());
+                    return Ok(self.query(user_id.server_name(), wanted, timeout).await?.list_of(user_id));
+                }
+                Err(error) => return Err(failure(error)),
+            };
             if answer.user_id != user_id {
                 return Err(RemoteKeysError::Unreachable("the answer is about somebody else".to_owned()));
             }

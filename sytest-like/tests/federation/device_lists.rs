@@ -193,6 +193,45 @@ async fn updates_are_taken_of_own_users_only() {
     assert_eq!(shared.fake.received("user").len(), 1);
 }
 
+/// A server that does not want to tell the devices of a user has not said that there are none. It has where it knows no such
+/// user.
+/// spec: client-server-api/#post_matrixclientv3keysquery
+/// covers: POST /_matrix/client/v3/keys/query
+#[tokio::test]
+async fn refusal_to_list_devices_is_a_failure() {
+    let shared = Shared::start().await;
+    shared.fake.set_devices(&shared.bob, device_list(&shared.bob, 5, &[("A", "1")]));
+    for (status, errcode) in [(429, "M_LIMIT_EXCEEDED"), (401, "M_UNAUTHORIZED"), (403, "M_FORBIDDEN")] {
+        shared.fake.always(DEVICES, Reply::error(status, errcode));
+        let answer = query(&shared.alice, &shared.bob).await;
+        assert!(answer.json["failures"][shared.fake.name()].is_object(), "{status}: {answer}");
+    }
+    shared.fake.always(DEVICES, Reply::error(404, "M_NOT_FOUND"));
+    let answer = query(&shared.alice, &shared.bob).await;
+    assert_eq!(answer["failures"], json!({}));
+    assert_eq!(marks(&answer, &shared.bob), json!({}), "{answer}");
+
+    shared.fake.be_honest(DEVICES);
+
+    let answer = query(&shared.alice, &shared.bob).await;
+    assert_eq!(marks(&answer, &shared.bob), json!({"A": "1"}), "{answer}");
+}
+
+/// A server that cannot list devices is asked for keys.
+/// spec: server-server-api/#post_matrixfederationv1userkeysquery
+/// covers: POST /_matrix/client/v3/keys/query
+#[tokio::test]
+async fn server_without_device_lists_is_asked_for_keys() {
+    let shared = Shared::start().await;
+    shared.fake.set_devices(&shared.bob, device_list(&shared.bob, 5, &[("A", "1"), ("B", "2")]));
+    shared.fake.always(DEVICES, Reply::error(404, "M_UNRECOGNIZED"));
+
+    let answer = query(&shared.alice, &shared.bob).await;
+
+    assert_eq!(marks(&answer, &shared.bob), json!({"A": "1", "B": "2"}), "{answer}");
+    assert_eq!(answer["failures"], json!({}));
+}
+
 /// New signing keys are taken without asking, and reach those who share a room.
 /// spec: server-server-api/#end-to-end-encryption
 /// covers: PUT /_matrix/federation/v1/send/{txnId}
