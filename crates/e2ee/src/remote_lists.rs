@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, future::join_all, stream};
+use futures_util::{StreamExt as _, stream};
 use hs_model::{ids::UserNid, stream::Position};
 use hs_storage::{
     StorageError, Txn,
@@ -283,21 +283,6 @@ impl E2ee {
         tracing::info!(deleted, "forgot the devices of users who are in no room");
         Ok(())
     }
-}
-
-/// Asks servers at the same time; what each says is told with its name.
-pub(crate) async fn ask_all<W, A, F>(
-    wanted: BTreeMap<OwnedServerName, W>,
-    ask: impl Fn(OwnedServerName, W) -> F,
-) -> Vec<(OwnedServerName, Result<A, RemoteKeysError>)>
-where
-    F: Future<Output = Result<A, RemoteKeysError>>,
-{
-    join_all(wanted.into_iter().map(|(server, wanted)| {
-        let answer = ask(server.clone(), wanted);
-        async move { (server, answer.await) }
-    }))
-    .await
 }
 
 /// What came of an update.

@@ -5,22 +5,25 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use hs_model::ids::UserNid;
 use hs_storage::{StorageError, cross_signing::KeyUsage, device_keys::DeviceKeysRow};
 use ruma::{OwnedServerName, OwnedUserId, UserId};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     E2ee,
     device_keys::device_information,
     ports::{RemoteClaims, RemoteDeviceList, RemoteKeyAnswer, RemoteKeysError, WantedClaims, WantedDevices},
     remote_keys::{self, CheckedList, Owner},
-    remote_lists::ask_all,
 };
 
 /// For how many users of a server their lists are asked for one by one, which tells how new they are. For more, all keys are
 /// asked for at once, and the next change has the list fetched again.
 const MAX_LISTS: usize = 4;
+/// How many servers are asked at the same time for one user.
+const SERVERS_AT_ONCE: usize = 50;
 
 /// What is known of the keys of users of other servers.
 #[derive(Debug, Default)]
@@ -110,7 +113,8 @@ impl E2ee {
             .filter_map(|user_id| Some((*neighbours.get(user_id.as_str())?, &**user_id)))
             .collect();
         let versions = if opened.is_empty() { HashMap::new() } else { self.open_lists(&opened).await? };
-        let answers = ask_all(questions, |server, question| self.ask(server, question, timeout)).await;
+        let ask = |server, question, left| self.ask(server, question, left);
+        let answers = ask_all(questions, timeout, ask).await;
         let mut lists = Vec::new();
         for (server, answer) in answers {
             let answer = answer.unwrap_or_else(|error| Answer { failure: Some(error), ..Answer::default() });
@@ -184,9 +188,9 @@ impl E2ee {
             let of_server = by_server.entry(user_id.server_name().to_owned()).or_default();
             of_server.insert(user_id.clone(), devices.clone());
         }
-        let answers = ask_all(by_server, |server, wanted| async move {
+        let answers = ask_all(by_server, timeout, |server, wanted, left| async move {
             let remote = self.inner.remote.get().ok_or_else(no_federation)?;
-            remote.claim(&server, wanted, timeout).await
+            remote.claim(&server, wanted, left).await
         })
         .await;
         for (server, answer) in answers {
@@ -200,6 +204,30 @@ impl E2ee {
         }
         claimed
     }
+}
+
+/// Asks many servers, not too many at the same time; what each says is told with its name. `ask` learns how much of the time is
+/// left; those whose turn does not come before it is up are not asked.
+async fn ask_all<W, A, F>(
+    wanted: BTreeMap<OwnedServerName, W>,
+    timeout: Duration,
+    ask: impl Fn(OwnedServerName, W, Duration) -> F,
+) -> Vec<(OwnedServerName, Result<A, RemoteKeysError>)>
+where
+    F: Future<Output = Result<A, RemoteKeysError>>,
+{
+    let deadline = Instant::now() + timeout;
+    let ask = &ask;
+    let asked = wanted.into_iter().map(|(server, wanted)| async move {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let error = RemoteKeysError::Unreachable("There was no time left to ask this server".to_owned());
+            return (server, Err(error));
+        }
+        let answer = ask(server.clone(), wanted, left).await;
+        (server, answer)
+    });
+    stream::iter(asked).buffer_unordered(SERVERS_AT_ONCE).collect().await
 }
 
 fn no_federation() -> RemoteKeysError {
@@ -269,6 +297,8 @@ fn only_wanted(keys: RemoteClaims, wanted: &WantedClaims) -> RemoteClaims {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use serde_json::value::RawValue;
 
     use super::*;
@@ -279,6 +309,30 @@ mod tests {
 
     fn claims(json: Value) -> RemoteClaims {
         serde_json::from_value(json).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn some_servers_are_asked_at_once_until_the_time_is_up() {
+        let servers: BTreeMap<OwnedServerName, usize> =
+            (0..180).map(|number| (format!("s{number}.example").try_into().unwrap(), number)).collect();
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+
+        let answers = ask_all(servers, Duration::from_secs(5), async |_, _, left: Duration| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(left.min(Duration::from_secs(2))).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(left)
+        })
+        .await;
+
+        // Two rounds take two seconds each, and a third what is left.
+        assert_eq!(most.into_inner(), SERVERS_AT_ONCE);
+        let given = |seconds| {
+            let given = answers.iter().filter_map(|(_, answer)| answer.as_ref().ok());
+            given.filter(|left| **left == Duration::from_secs(seconds)).count()
+        };
+        assert_eq!((given(5), given(3), given(1), answers.len()), (50, 50, 50, 180));
+        assert_eq!(answers.iter().filter(|(_, answer)| answer.is_err()).count(), 30);
     }
 
     #[test]
