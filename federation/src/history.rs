@@ -125,7 +125,7 @@ impl History {
         Ok(false)
     }
 
-    /// Whom to ask: first the servers of those who sent what is here.
+    /// Whom to ask: first the servers of those who sent what is here, and last those that did not answer lately.
     async fn servers(
         &self,
         room: &Arc<Room>,
@@ -143,6 +143,7 @@ impl History {
         servers.extend(room.servers());
         let mut seen: HashSet<OwnedServerName> = HashSet::new();
         servers.retain(|server| server != own && seen.insert(server.clone()));
+        servers.sort_by_key(|server| self.client.is_away(server));
         Ok(servers)
     }
 

@@ -3,7 +3,7 @@
 //! Everything goes through one [`client`]. Events and EDUs are told by the [`Sender`], in transactions: it follows the log and
 //! keeps a short queue in memory for each server that has something to be told (`destination`). Nothing is written per event
 //! and server: a position of the log for all of them, and a row for each server that lacks something, whose arrears are
-//! looked up when it answers again (`catch_up`).
+//! looked up when it answers again (`catch_up`). The client remembers for itself who did not answer lately (`outages`).
 //!
 //! Invariants of the sender:
 //! - A server has one transaction under way, and events of a room in order.
@@ -24,6 +24,7 @@ mod edus;
 mod feed;
 mod follower;
 mod lease;
+mod outages;
 mod policy_servers;
 mod repeats;
 mod response;

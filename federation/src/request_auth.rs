@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, header::AUTHORIZATION};
 use ruma::{OwnedServerName, ServerName};
 
 pub use self::header::{XMatrix, XMatrixError};
-use crate::{Keyring, KeyringError, ServerPolicy, outbound::Sender};
+use crate::{FederationClient, Keyring, KeyringError, ServerPolicy, outbound::Sender};
 
 /// How the body of a request is read to check its signature: transactions carry events of room versions that allow any
 /// number.
@@ -103,20 +103,21 @@ pub struct RequestVerifier {
     server_name: OwnedServerName,
     keyring: Keyring,
     policy: ServerPolicy,
-    /// Tries servers again that make themselves heard.
+    /// Try servers again that make themselves heard.
     sender: Option<Sender>,
+    client: Option<FederationClient>,
 }
 
 impl RequestVerifier {
     /// Checks requests to `server_name`.
     pub fn new(server_name: OwnedServerName, keyring: Keyring, policy: ServerPolicy) -> Self {
-        Self { server_name, keyring, policy, sender: None }
+        Self { server_name, keyring, policy, sender: None, client: None }
     }
 
-    /// Tells `sender` who makes requests: a server that was given up for a while is there again.
+    /// Tells `sender` and `client` who makes requests: a server that was given up for a while is there again.
     #[must_use]
-    pub fn waking(self, sender: Sender) -> Self {
-        Self { sender: Some(sender), ..self }
+    pub fn waking(self, sender: Sender, client: FederationClient) -> Self {
+        Self { sender: Some(sender), client: Some(client), ..self }
     }
 
     /// Which servers are talked to.
@@ -159,6 +160,9 @@ impl RequestVerifier {
         if is_valid_signature(&text, &key, &claim.signature) {
             if let Some(sender) = &self.sender {
                 sender.heard_from(&claim.origin);
+            }
+            if let Some(client) = &self.client {
+                client.heard_from(&claim.origin);
             }
             return Ok(());
         }

@@ -39,7 +39,10 @@ impl RemoteFinder {
             }
         }
         servers.truncate(MAX_SERVERS);
-        let asked = servers.into_iter().map(|server| self.ask(server, room_id.to_owned()));
+        // Where nobody else could know, those are asked that did not answer lately.
+        let is_last_hope = servers.iter().all(|server| self.client.is_away(server));
+        let client = if is_last_hope { self.client.insisting() } else { self.client.clone() };
+        let asked = servers.into_iter().map(|server| ask(client.clone(), server, room_id.to_owned()));
         let mut answers = stream::iter(asked).buffer_unordered(MAX_AT_ONCE);
         while let Some(answer) = answers.next().await {
             if answer.is_some() {
@@ -48,11 +51,11 @@ impl RemoteFinder {
         }
         None
     }
+}
 
-    async fn ask(&self, server: OwnedServerName, room_id: OwnedRoomId) -> Option<RoomSummary> {
-        let request = get_hierarchy::Request::new(room_id.clone());
-        let answer = self.client.send(&server, request, Limits::within(PATIENCE)).await;
-        let summary = answer.ok()?.room.summary;
-        (summary.room_id == room_id).then_some(summary)
-    }
+async fn ask(client: FederationClient, server: OwnedServerName, room_id: OwnedRoomId) -> Option<RoomSummary> {
+    let request = get_hierarchy::Request::new(room_id.clone());
+    let answer = client.send(&server, request, Limits::within(PATIENCE)).await;
+    let summary = answer.ok()?.room.summary;
+    (summary.room_id == room_id).then_some(summary)
 }

@@ -51,14 +51,17 @@ const MAX_SERVERS: usize = 100_000;
 /// Asks other servers about rooms. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct RemoteRoomClient {
+    /// For what can be done without an answer.
     client: FederationClient,
+    /// For what users do with a server, or with one of a few.
+    insisting: FederationClient,
     keyring: Keyring,
 }
 
 impl RemoteRoomClient {
     /// Asks with `client`; `keyring` knows who has signed what.
     pub fn new(client: FederationClient, keyring: Keyring) -> Self {
-        Self { client, keyring }
+        Self { insisting: client.insisting(), client, keyring }
     }
 
     async fn make(&self, server: &ServerName, wish: MemberWish<'_>) -> Result<MemberTemplate, RequestError> {
@@ -69,7 +72,7 @@ impl RemoteRoomClient {
             Membership::Join => {
                 let mut request = prepare_join_event::v1::Request::new(room_id, user_id);
                 request.ver = versions;
-                let response = self.client.send(server, request, limits).await?;
+                let response = self.insisting.send(server, request, limits).await?;
                 MemberTemplate {
                     version: response.room_version.unwrap_or(RoomVersionId::V1),
                     event: response.event,
@@ -78,12 +81,12 @@ impl RemoteRoomClient {
             Membership::Knock => {
                 let mut request = prepare_knock_event::v1::Request::new(room_id, user_id);
                 request.ver = versions;
-                let response = self.client.send(server, request, limits).await?;
+                let response = self.insisting.send(server, request, limits).await?;
                 MemberTemplate { version: response.room_version, event: response.event }
             }
             _ => {
                 let request = prepare_leave_event::v1::Request::new(room_id, user_id);
-                let response = self.client.send(server, request, limits).await?;
+                let response = self.insisting.send(server, request, limits).await?;
                 MemberTemplate {
                     version: response.room_version.unwrap_or(RoomVersionId::V1),
                     event: response.event,
@@ -103,7 +106,7 @@ impl RemoteRoomClient {
         let mut request = create_join_event::v2::Request::new(room_id, event_id, join.to_raw_json());
         request.omit_members = wanted == WantedMembers::Few;
         let limits = Limits { timeout: JOIN_TIMEOUT, max_response_bytes: MAX_STATE_BYTES };
-        let response = self.client.send(server, request, limits).await;
+        let response = self.insisting.send(server, request, limits).await;
         let answer = response.map_err(|error| failure(server, error))?.room_state;
         let nonsense =
             |reason: &str| RemoteFailure::Nonsense { server: server.to_owned(), reason: reason.to_owned() };
@@ -190,7 +193,7 @@ impl RemoteRoomClient {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Bytes::from(body.to_string()))
             .map_err(|error| malformed(&error))?;
-        let answer = self.client.exchange(server, request, Limits::within(QUICK)).await;
+        let answer = self.insisting.exchange(server, request, Limits::within(QUICK)).await;
         answer.map(drop).map_err(|error| failure(server, error))
     }
 
@@ -208,7 +211,7 @@ impl RemoteRoomClient {
             pdu.to_raw_json(),
             shown,
         );
-        let response = self.client.send(server, request, Limits::within(QUICK)).await;
+        let response = self.insisting.send(server, request, Limits::within(QUICK)).await;
         let event = response.map_err(|error| failure(server, error))?.event;
         let nonsense = |reason: String| RemoteFailure::Nonsense { server: server.to_owned(), reason };
         let options = ParseOptions::federation(pdu.rules());
@@ -222,6 +225,10 @@ impl RemoteRoomClient {
 }
 
 impl RemoteRooms for RemoteRoomClient {
+    fn is_away(&self, server: &ServerName) -> bool {
+        self.client.is_away(server)
+    }
+
     fn make_member<'a>(
         &'a self,
         server: &'a ServerName,
@@ -247,7 +254,7 @@ impl RemoteRooms for RemoteRoomClient {
         Box::pin(async move {
             let (room_id, event_id) = (knock.room_id().to_owned(), knock.event_id().to_owned());
             let request = create_knock_event::v1::Request::new(room_id, event_id, knock.to_raw_json());
-            let response = self.client.send(server, request, Limits::within(QUICK)).await;
+            let response = self.insisting.send(server, request, Limits::within(QUICK)).await;
             let shown = response.map_err(|error| failure(server, error))?.knock_room_state;
             Ok(shown.into_iter().map(raw_shown).collect())
         })
@@ -257,7 +264,7 @@ impl RemoteRooms for RemoteRoomClient {
         Box::pin(async move {
             let (room_id, event_id) = (leave.room_id().to_owned(), leave.event_id().to_owned());
             let request = create_leave_event::v2::Request::new(room_id, event_id, leave.to_raw_json());
-            let response = self.client.send(server, request, Limits::within(QUICK)).await;
+            let response = self.insisting.send(server, request, Limits::within(QUICK)).await;
             response.map(drop).map_err(|error| failure(server, error))
         })
     }

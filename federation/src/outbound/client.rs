@@ -23,6 +23,7 @@ use tokio::time::Instant;
 pub use super::response::RequestError;
 use super::{
     connector::{ConnectError, Connector},
+    outages::Outages,
     response::api_error,
 };
 use crate::{
@@ -89,6 +90,8 @@ pub struct ClientError(#[from] reqwest::Error);
 #[derive(Clone)]
 pub struct FederationClient {
     inner: Arc<Inner>,
+    /// Whether servers are asked that did not answer lately.
+    is_insisting: bool,
 }
 
 struct Inner {
@@ -97,6 +100,7 @@ struct Inner {
     policy: ServerPolicy,
     discovery: Discovery,
     http: legacy::Client<Connector, Full<Bytes>>,
+    outages: Outages,
 }
 
 impl fmt::Debug for FederationClient {
@@ -133,8 +137,25 @@ impl FederationClient {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
             .build(Connector::new(discovery.clone(), guard, tls));
-        let inner = Inner { server_name, signing_key, policy, discovery, http };
-        Ok(Self { inner: Arc::new(inner) })
+        let inner = Inner { server_name, signing_key, policy, discovery, http, outages: Outages::new() };
+        Ok(Self { inner: Arc::new(inner), is_insisting: false })
+    }
+
+    /// The same client for requests that are made though the server did not answer lately: those that have pauses of their own,
+    /// or that nobody else could answer.
+    #[must_use]
+    pub fn insisting(&self) -> Self {
+        Self { inner: self.inner.clone(), is_insisting: true }
+    }
+
+    /// Whether a server did not answer lately, so that it had better be asked after others.
+    pub fn is_away(&self, server: &ServerName) -> bool {
+        self.inner.outages.contains(server)
+    }
+
+    /// A request of another server has come in: it is there again, should it not have answered.
+    pub fn heard_from(&self, server: &ServerName) {
+        self.inner.outages.heard(server);
     }
 
     /// The name of this server.
@@ -242,9 +263,15 @@ impl FederationClient {
         if *destination == *inner.server_name || !inner.policy.allows(destination) {
             return Err(RequestError::Denied);
         }
+        if !self.is_insisting && inner.outages.contains(destination) {
+            return Err(RequestError::BackingOff);
+        }
+        let attempt = inner.outages.attempt(destination);
         let authority = inner.discovery.authority(destination).await;
         let request = inner.finish(destination, &authority, request)?;
-        inner.http.request(request).await.map_err(|error| connection_error(&error))
+        let answer = inner.http.request(request).await.map_err(|error| connection_error(&error));
+        attempt.end(&answer);
+        answer
     }
 }
 
@@ -310,7 +337,7 @@ async fn read(response: Response<Incoming>, max_bytes: usize) -> Result<Response
         if error.is::<LengthLimitError>() {
             RequestError::TooLarge
         } else {
-            RequestError::Unreachable(error.to_string())
+            RequestError::Broken(error.to_string())
         }
     })?;
     let body = body.to_bytes();
@@ -325,6 +352,6 @@ fn connection_error(error: &legacy::Error) -> RequestError {
         Some(ConnectError::Forbidden) => RequestError::Denied,
         Some(ConnectError::Timeout) => RequestError::Timeout,
         Some(error) => RequestError::Unreachable(error.to_string()),
-        None => RequestError::Unreachable(hs_http::error::Chain(error).to_string()),
+        None => RequestError::Broken(hs_http::error::Chain(error).to_string()),
     }
 }

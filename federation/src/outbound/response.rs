@@ -23,6 +23,9 @@ pub enum RequestError {
     /// It has no address, cannot be connected to, or has no certificate that is right.
     #[error("the server cannot be reached: {0}")]
     Unreachable(String),
+    /// The connection broke before the answer was there.
+    #[error("the connection to the server broke: {0}")]
+    Broken(String),
     /// It took too long.
     #[error("the server did not answer in time")]
     Timeout,
@@ -53,7 +56,7 @@ impl RequestError {
     /// is about the request says that the server works.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::BackingOff | Self::Unreachable(_) | Self::Timeout => true,
+            Self::BackingOff | Self::Unreachable(_) | Self::Broken(_) | Self::Timeout => true,
             Self::Api { status, errcode, .. } => {
                 // Without an error code it is no Matrix server that answers, but something in front of it.
                 let is_about_request =
@@ -80,6 +83,7 @@ impl RequestError {
             Self::Denied => "denied",
             Self::BackingOff => "backing_off",
             Self::Unreachable(_) => "unreachable",
+            Self::Broken(_) => "broken",
             Self::Timeout => "timeout",
             Self::Api { status, .. } if status.is_server_error() => "server_error",
             Self::Api { .. } => "refused",

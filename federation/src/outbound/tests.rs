@@ -197,13 +197,16 @@ impl Dns for OneHost {
     }
 }
 
+fn limits() -> Limits {
+    Limits { timeout: Duration::from_secs(5), max_response_bytes: 1_000 }
+}
+
 async fn ask(server: &Server) -> Result<Option<String>, RequestError> {
     ask_as(&server.client(), &server.name()).await
 }
 
 async fn ask_as(client: &FederationClient, name: &OwnedServerName) -> Result<Option<String>, RequestError> {
-    let limits = Limits { timeout: Duration::from_secs(5), max_response_bytes: 1_000 };
-    let answer = client.send(name, get_server_version::v1::Request::new(), limits).await?;
+    let answer = client.send(name, get_server_version::v1::Request::new(), limits()).await?;
     Ok(answer.server.and_then(|server| server.name))
 }
 
@@ -317,4 +320,20 @@ async fn silence_and_refused_connections_are_outages() {
     let nobody: OwnedServerName = format!("{}:1", silent.address.ip()).try_into().unwrap();
     let refused = ask_as(&silent.client(), &nobody).await.unwrap_err();
     assert!(matches!(refused, RequestError::Unreachable(_)) && refused.is_outage());
+}
+
+#[tokio::test]
+async fn server_that_did_not_answer_is_left_alone_until_it_is_heard() {
+    let server = Server::start("", Answer::Version).await;
+    let client = server.client();
+    let nobody: OwnedServerName = format!("{}:1", server.address.ip()).try_into().unwrap();
+    assert!(matches!(ask_as(&client, &nobody).await, Err(RequestError::Unreachable(_))));
+
+    assert!(client.is_away(&nobody) && !client.is_away(&server.name()));
+    assert!(matches!(ask_as(&client, &nobody).await, Err(RequestError::BackingOff)));
+    assert!(matches!(ask_as(&client.insisting(), &nobody).await, Err(RequestError::Unreachable(_))));
+    ask_as(&client, &server.name()).await.unwrap();
+
+    client.heard_from(&nobody);
+    assert!(matches!(ask_as(&client, &nobody).await, Err(RequestError::Unreachable(_))));
 }

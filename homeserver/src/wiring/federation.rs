@@ -58,19 +58,22 @@ impl FederationServices {
             old_keys: old_keys.collect(),
             notaries: config.federation.trusted_notaries.clone(),
         };
-        let keyring =
-            Keyring::new(Arc::new(client.clone()), foundation.store.clone(), clock.clone(), options);
+        // The keys of a server that speaks up again are needed at once, and those of others are not asked for without pauses.
+        let source = Arc::new(client.insisting());
+        let keyring = Keyring::new(source, foundation.store.clone(), clock.clone(), options);
         let is_allowed = policy.clone();
         let options = SenderOptions {
             is_allowed: Arc::new(move |server| is_allowed.allows(server)),
             ..SenderOptions::new(replica.to_owned())
         };
-        let sender =
-            Sender::new(rooms.clone(), e2ee.clone(), clock.clone(), Arc::new(client.clone()), options);
+        let transport = Arc::new(client.insisting());
+        let sender = Sender::new(rooms.clone(), e2ee.clone(), clock.clone(), transport, options);
         let verifier = RequestVerifier::new(config.server.name.clone(), keyring.clone(), policy);
-        let verifier = verifier.waking(sender.clone());
+        let verifier = verifier.waking(sender.clone(), client.clone());
         let fetch = Fetch::new(rooms.clone(), client.clone(), keyring.clone());
-        let history = History::new(rooms.clone(), client.clone(), fetch.clone());
+        let history = History::new(rooms.clone(), client.clone(), fetch);
+        // What works on gaps and on members has pauses of its own too.
+        let fetch = Fetch::new(rooms.clone(), client.insisting(), keyring.clone());
         let gaps = Gaps::new(rooms.clone(), fetch.clone(), clock.clone());
         let partial_rooms = PartialRooms::new(rooms.clone(), fetch, gaps.clone(), clock.clone());
         if config.federation.enabled {
@@ -81,13 +84,13 @@ impl FederationServices {
         let edus = Edus::new(rooms.clone(), ephemeral.clone(), e2ee.clone());
         let transactions = Transactions::new(rooms.clone(), keyring.clone(), gaps, edus, clock);
         let profiles = RemoteProfiles::new(client.clone());
-        let public_rooms = RemotePublicRooms::new(client.clone());
+        let public_rooms = RemotePublicRooms::new(client.insisting());
         Self { client, keyring, verifier, transactions, history, profiles, public_rooms }
     }
 
     /// The aliases of other servers.
     pub(super) fn directory(&self) -> Arc<dyn RemoteDirectory> {
-        Arc::new(FederatedDirectory::new(self.client.clone()))
+        Arc::new(FederatedDirectory::new(self.client.insisting()))
     }
 
     /// Has rooms ask other servers for help, unless this one talks to none.

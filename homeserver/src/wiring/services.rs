@@ -159,7 +159,7 @@ fn rooms(foundation: &Foundation, clock: Arc<dyn Clock>, push: &Push, client: &F
     let options = RoomsOptions {
         default_version: config.rooms.default_version.clone(),
         notifier: Some(Arc::new(push.clone())),
-        policy_servers: Some(Arc::new(FederatedPolicyServers(client.clone()))),
+        policy_servers: Some(Arc::new(FederatedPolicyServers(client.insisting()))),
         ..RoomsOptions::new(config.server.name.clone())
     };
     Rooms::new(foundation.store.clone(), appender, clock, foundation.signing_key.clone(), options)

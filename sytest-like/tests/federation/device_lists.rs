@@ -312,6 +312,33 @@ async fn slow_server_is_given_up() {
     assert!(answer.json["failures"][fake.name()].is_object(), "{answer}");
 }
 
+/// Whoever asks after a server that did not answer lately is told so at once; when it makes itself heard, it is asked again.
+/// spec: client-server-api/#post_matrixclientv3keysquery
+/// covers: POST /_matrix/client/v3/keys/query
+/// not on synapse: it gives servers up later
+#[tokio::test]
+async fn silent_server_is_left_alone_until_it_is_heard() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    fake.set_devices(&bob, device_list(&bob, 1, &[("A", "1")]));
+    fake.hang("user/keys/query");
+    // Long enough to know that it is no matter of patience.
+    let body = json!({"device_keys": {&bob: []}, "timeout": 6000});
+    let first = alice.post("/v3/keys/query", body.clone()).await.expect_ok();
+    assert!(first.json["failures"][fake.name()].is_object(), "{first}");
+
+    let second = alice.post("/v3/keys/query", body).await.expect_ok();
+
+    assert!(second.json["failures"][fake.name()].is_object(), "{second}");
+    assert_eq!(fake.received("user/keys/query").len(), 1, "it is not asked again at once");
+    fake.be_honest("user/keys/query");
+    fake.send_edu(server.name(), "org.example.hello", json!({})).await;
+    let third = query(&alice, &bob).await;
+    assert_eq!(marks(&third, &bob), json!({"A": "1"}), "{third}");
+    assert_eq!(third["failures"], json!({}));
+}
+
 /// What a server says of devices that are not its own, or of things not asked for, is not passed on.
 /// spec: server-server-api/#end-to-end-encryption
 /// covers: POST /_matrix/client/v3/keys/query

@@ -147,6 +147,9 @@ pub struct RemoteSpace {
 
 /// Asks other servers about rooms that this server is not in, or needs their help with.
 pub trait RemoteRooms: Send + Sync + Debug {
+    /// Whether a server did not answer lately: whoever can choose asks others first.
+    fn is_away(&self, server: &ServerName) -> bool;
+
     /// Has a member event prepared.
     fn make_member<'a>(
         &'a self,
