@@ -6,6 +6,7 @@ mod everywhere;
 mod forget;
 pub mod handshake;
 mod invite;
+mod leaving;
 mod restricted;
 mod set;
 mod successor;

@@ -105,6 +105,27 @@ async fn one_server_after_the_other_is_asked() {
     join_via(&alice, nobody, &[other.name()]).await.expect_err(502, "M_UNKNOWN");
 }
 
+/// A server that did not answer a moment ago is asked after the others.
+/// spec: server-server-api/#joining-rooms
+/// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}
+/// not on synapse: it keeps to the order
+#[tokio::test]
+async fn servers_that_are_away_are_asked_last() {
+    let (server, fake) = with_fake().await;
+    let other = sytest_like::FakeServer::start().await;
+    let alice = server.register("alice").await;
+    let room = fake.create_room("12", &fake.user("bob"));
+    let away = other.create_room("12", &other.user("carol"));
+    other.go_down();
+    join_via(&alice, away.id(), &[other.name()]).await.expect_err(502, "M_UNKNOWN");
+    other.come_back().await;
+
+    join_via(&alice, room.id(), &[other.name(), fake.name()]).await.expect_ok();
+
+    assert!(other.received("make_join").is_empty(), "the other one was there");
+    join_via(&alice, away.id(), &[other.name()]).await.expect_ok();
+}
+
 /// Templates and answers that are not for what was asked are not believed, and nothing remains of the room.
 /// spec: server-server-api/#joining-rooms
 /// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}

@@ -5,7 +5,7 @@
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use hs_model::membership::Membership;
 use hs_room_rules::{
@@ -19,6 +19,7 @@ use hs_storage::{StorageError, outside::StrippedState};
 use rand::RngExt as _;
 use ruma::{OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::{MemberContent, MembershipError};
 use crate::{
@@ -30,6 +31,8 @@ use crate::{
 
 /// How many servers are asked for one thing at most.
 const MAX_SERVERS: usize = 10;
+/// For how long servers are asked one after the other, until one has prepared what the user wants.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How many servers of a room's members are thought of.
 const MAX_MEMBER_SERVERS: i64 = 20;
 /// What is taken over from a template.
@@ -93,9 +96,9 @@ impl From<StorageError> for Attempt {
 }
 
 /// A member event that is ready to be handed in.
-struct Prepared {
-    version: RoomVersionId,
-    pdu: Arc<Pdu>,
+pub(super) struct Prepared {
+    pub(super) version: RoomVersionId,
+    pub(super) pdu: Arc<Pdu>,
 }
 
 impl RoomActions {
@@ -111,8 +114,17 @@ impl RoomActions {
             return Err(Failures::default().into_error(room_id));
         };
         let mut failures = Failures::default();
-        for server in self.worth_asking(servers) {
-            match self.try_join(&*remote, server, room_id, sender, content).await {
+        let mut left = PATIENCE;
+        for server in self.worth_asking(&*remote, servers) {
+            let prepared = self.prepare(&*remote, server, room_id, sender, content);
+            let prepared = match in_time(&mut left, server, prepared).await {
+                Ok(prepared) => prepared,
+                Err(failure) => {
+                    failures.note(failure);
+                    continue;
+                }
+            };
+            match self.try_join(&*remote, server, room_id, prepared).await {
                 Ok(room) => return Ok(room),
                 Err(Attempt::Remote(failure)) => failures.note(failure),
                 Err(Attempt::Fatal(error)) => return Err(error),
@@ -126,10 +138,8 @@ impl RoomActions {
         remote: &dyn RemoteRooms,
         server: &ServerName,
         room_id: &RoomId,
-        sender: &Sender,
-        content: &MemberContent<'_>,
+        Prepared { version, pdu }: Prepared,
     ) -> Result<Arc<Room>, Attempt> {
-        let Prepared { version, pdu, .. } = self.prepare(remote, server, room_id, sender, content).await?;
         let wanted = match self.rooms.find(room_id).await? {
             // The state is compared with the one that is known here.
             Some(room) if self.rooms.is_resident(&room).await? => WantedMembers::All,
@@ -199,9 +209,11 @@ impl RoomActions {
             return Err(Failures::default().into_error(room_id));
         };
         let mut failures = Failures::default();
-        for server in self.worth_asking(servers) {
+        let mut left = PATIENCE;
+        for server in self.worth_asking(&*remote, servers) {
             let asked = async {
-                let prepared = self.prepare(&*remote, server, room_id, sender, content).await?;
+                let prepared = self.prepare(&*remote, server, room_id, sender, content);
+                let prepared = in_time(&mut left, server, prepared).await?;
                 let shown = remote.send_knock(server, &prepared.pdu).await?;
                 Ok::<_, RemoteFailure>((prepared, shown))
             };
@@ -219,83 +231,12 @@ impl RoomActions {
         Err(failures.into_error(room_id))
     }
 
-    /// Rejects an invite to a room that this server is not in, or takes back a knock. Where no server can be told, the user is
-    /// out of it all the same.
-    pub(super) async fn leave_from_outside(
-        &self,
-        room: &Arc<Room>,
-        sender: &Sender,
-        content: &MemberContent<'_>,
-    ) -> Result<(), MembershipError> {
-        let member = self.rooms.store().reader().await?.find_membership(room.nid, sender.nid).await?;
-        let Some(member) = member.filter(|m| m.membership != Membership::Ban) else {
-            return Err(MembershipError::NotAllowed("You are not in this room".to_owned()));
-        };
-        if member.membership == Membership::Leave {
-            return Ok(());
-        }
-        let left = self.rooms.store().list_events(&[member.event]).await?;
-        let left = left.first().map(|event| crate::pdus::parse(room, event)).transpose()?;
-        let servers = self.servers_for(room, sender, &[]).await?;
-        let mut prepared = None;
-        if let Some(remote) = self.remote_rooms.clone() {
-            for server in self.worth_asking(&servers) {
-                let asked = async {
-                    let prepared = self.prepare(&*remote, server, &room.room_id, sender, content).await?;
-                    remote.send_leave(server, &prepared.pdu).await?;
-                    Ok::<_, RemoteFailure>(prepared)
-                };
-                match asked.await {
-                    Ok(done) => {
-                        prepared = Some(done);
-                        break;
-                    }
-                    Err(failure) => {
-                        tracing::info!(%failure, room_id = %room.room_id, "could not tell of a leave");
-                    }
-                }
-            }
-        }
-        let prepared = match (prepared, left) {
-            (Some(prepared), _) => prepared,
-            (None, Some(left)) => self.lonely_leave(room, sender, content, &left)?,
-            (None, None) => return Ok(()),
-        };
-        self.note_outside(prepared, None).await
-    }
-
-    /// A leave of which no other server knows.
-    fn lonely_leave(
-        &self,
-        room: &Room,
-        sender: &Sender,
-        content: &MemberContent<'_>,
-        left: &Pdu,
-    ) -> Result<Prepared, MembershipError> {
-        let before = [left.event_id().to_owned()];
-        let template = serde_json::json!({
-            "auth_events": references(&before, room.rules),
-            "depth": left.depth() + 1,
-            "prev_events": references(&before, room.rules),
-            "room_id": room.room_id,
-            "sender": sender.user_id,
-            "state_key": sender.user_id,
-            "type": "m.room.member",
-            "content": { "membership": "leave" },
-        });
-        let wish =
-            MemberWish { membership: Membership::Leave, room_id: &room.room_id, user_id: &sender.user_id };
-        let pdu = self.sign_template(&template.to_string(), room.rules, wish, content);
-        let pdu = pdu.map_err(|why| MembershipError::NotAllowed(why.to_owned()))?;
-        Ok(Prepared { version: room.version.clone(), pdu: Arc::new(pdu) })
-    }
-
-    async fn note_outside(
+    pub(super) async fn note_outside(
         &self,
         prepared: Prepared,
         shown: Option<StrippedState>,
     ) -> Result<(), MembershipError> {
-        let Prepared { version, pdu, .. } = prepared;
+        let Prepared { version, pdu } = prepared;
         self.rooms.note_outside(crate::outside::OutsideChange { version, pdu, shown }).await?;
         Ok(())
     }
@@ -322,20 +263,25 @@ impl RoomActions {
         Ok(servers)
     }
 
-    /// Those of the servers that are not this one, each once, and not too many.
-    fn worth_asking<'a>(&self, servers: &'a [OwnedServerName]) -> Vec<&'a ServerName> {
+    /// Those of the servers that are not this one, each once, and not too many; last those that did not answer lately.
+    pub(super) fn worth_asking<'a>(
+        &self,
+        remote: &dyn RemoteRooms,
+        servers: &'a [OwnedServerName],
+    ) -> Vec<&'a ServerName> {
         let mut worth: Vec<&ServerName> = Vec::new();
         for server in servers {
             if *server != *self.rooms.server_name() && !worth.contains(&&**server) {
                 worth.push(server);
             }
         }
+        worth.sort_by_key(|server| remote.is_away(server));
         worth.truncate(MAX_SERVERS);
         worth
     }
 
     /// Has a server prepare a member event, and makes it the user's own.
-    async fn prepare(
+    pub(super) async fn prepare(
         &self,
         remote: &dyn RemoteRooms,
         server: &ServerName,
@@ -353,7 +299,7 @@ impl RoomActions {
         Ok(Prepared { version, pdu: Arc::new(pdu) })
     }
 
-    fn sign_template(
+    pub(super) fn sign_template(
         &self,
         template: &str,
         rules: &'static RoomVersionRules,
@@ -391,6 +337,25 @@ impl RoomActions {
         hash_and_sign(&mut event, rules, own, &self.rooms.inner.key);
         Pdu::from_object(event, None, rules).map_err(|_| "the template is not an event of its room version")
     }
+}
+
+/// What a server prepares, as long as there is time left for that.
+async fn in_time(
+    left: &mut Duration,
+    server: &ServerName,
+    prepared: impl Future<Output = Result<Prepared, RemoteFailure>>,
+) -> Result<Prepared, RemoteFailure> {
+    let too_late = || RemoteFailure::Unreachable {
+        server: server.to_owned(),
+        reason: "there was no time left for this server".to_owned(),
+    };
+    if left.is_zero() {
+        return Err(too_late());
+    }
+    let begun_at = Instant::now();
+    let prepared = tokio::time::timeout(*left, prepared).await;
+    *left = left.saturating_sub(begun_at.elapsed());
+    prepared.unwrap_or_else(|_| Err(too_late()))
 }
 
 fn adopt_failure(server: &ServerName, error: AdoptError) -> Attempt {
@@ -475,14 +440,6 @@ pub(crate) fn accepted(outcomes: Vec<PduOutcome>) -> Result<(), String> {
     }
 }
 
-/// References to events in the form of a room version; those with hashes go without, since nobody checks them.
-fn references(ids: &[ruma::OwnedEventId], rules: &RoomVersionRules) -> serde_json::Value {
-    let reference = |id: &ruma::OwnedEventId| {
-        if rules.references_carry_hashes() { serde_json::json!([id, {}]) } else { serde_json::json!(id) }
-    };
-    ids.iter().map(reference).collect()
-}
-
 /// What users are shown of a room, from what a server has sent: stripped state events, or whole ones.
 pub fn stripped_state(events: &[Box<RawValue>], servers: Vec<OwnedServerName>) -> StrippedState {
     #[derive(serde::Serialize, serde::Deserialize)]
@@ -496,4 +453,24 @@ pub fn stripped_state(events: &[Box<RawValue>], servers: Vec<OwnedServerName>) -
     let stripped: Vec<Stripped<'_>> =
         events.iter().filter_map(|event| serde_json::from_str(event.get()).ok()).collect();
     StrippedState { state: serde_json::to_string(&stripped).unwrap_or_else(|_| "[]".to_owned()), servers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_to_prepare_is_shared_by_all_servers() {
+        let server: &ServerName = "a.example".try_into().unwrap();
+        let begun_at = Instant::now();
+        let mut left = PATIENCE;
+
+        for _ in 0..MAX_SERVERS {
+            assert!(in_time(&mut left, server, std::future::pending()).await.is_err());
+            // What follows a template takes its own time.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+
+        assert_eq!(begun_at.elapsed(), PATIENCE + Duration::from_secs(MAX_SERVERS as u64));
+    }
 }
