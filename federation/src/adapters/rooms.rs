@@ -1,6 +1,6 @@
 //! [`RemoteRooms`] over HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hs_model::membership::Membership;
@@ -17,6 +17,7 @@ use hs_rooms::{
         RemoteRooms, RemoteSpace, WantedMembers,
     },
 };
+use http::StatusCode;
 use ruma::{
     OwnedRoomId, RoomId, RoomVersionId, ServerName,
     api::{
@@ -203,7 +204,7 @@ impl RemoteRoomClient {
         invitation: Invitation<'_>,
     ) -> Result<Box<RawValue>, RemoteFailure> {
         let pdu = invitation.pdu;
-        let shown = invitation.shown.into_iter().map(RawStrippedState::Pdu).collect();
+        let shown = invitation.shown.iter().cloned().map(RawStrippedState::Pdu).collect();
         let request = create_invite::v2::Request::new(
             pdu.room_id().to_owned(),
             pdu.event_id().to_owned(),
@@ -212,7 +213,15 @@ impl RemoteRoomClient {
             shown,
         );
         let response = self.insisting.send(server, request, Limits::within(QUICK)).await;
-        let event = response.map_err(|error| failure(server, error))?.event;
+        let is_old = matches!(invitation.version, RoomVersionId::V1 | RoomVersionId::V2);
+        let event = match response {
+            Ok(response) => response.event,
+            Err(error) if is_old && is_unknown_endpoint(&error) => {
+                let answer = self.hand_in_old_invite(server, &invitation).await;
+                answer.map_err(|error| failure(server, error))?
+            }
+            Err(error) => return Err(failure(server, error)),
+        };
         let nonsense = |reason: String| RemoteFailure::Nonsense { server: server.to_owned(), reason };
         let options = ParseOptions::federation(pdu.rules());
         let mut signed = Object::parse(event.get(), options).map_err(|error| nonsense(error.to_string()))?;
@@ -221,6 +230,36 @@ impl RemoteRoomClient {
         let verified = self.keyring.verify_json(server, &signed).await;
         verified.map_err(|error| nonsense(error.to_string()))?;
         Ok(event)
+    }
+
+    /// As it was done when there were only the first two room versions.
+    ///
+    /// <https://spec.matrix.org/v1.19/server-server-api/#put_matrixfederationv1inviteroomideventid>
+    async fn hand_in_old_invite(
+        &self,
+        server: &ServerName,
+        invitation: &Invitation<'_>,
+    ) -> Result<Box<RawValue>, RequestError> {
+        #[derive(Deserialize)]
+        struct Signed {
+            event: Box<RawValue>,
+        }
+        let malformed = |error: &dyn std::fmt::Display| RequestError::Malformed(error.to_string());
+        let pdu = invitation.pdu;
+        let mut event: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(pdu.json()).map_err(|error| malformed(&error))?;
+        let unsigned = BTreeMap::from([("invite_room_state", &invitation.shown)]);
+        let unsigned = serde_json::value::to_raw_value(&unsigned).map_err(|error| malformed(&error))?;
+        event.insert("unsigned".to_owned(), unsigned);
+        let body = serde_json::to_vec(&event).map_err(|error| malformed(&error))?;
+        let path = create_invite::v1::Request::PATH_BUILDER
+            .make_endpoint_url((), "", &[&pdu.room_id(), &pdu.event_id()], "")
+            .map_err(|error| malformed(&error))?;
+        let request = http::Request::put(path).body(body.into()).map_err(|error| malformed(&error))?;
+        let answer = self.insisting.exchange(server, request, Limits::within(QUICK)).await?;
+        let (_, signed): (u16, Signed) =
+            serde_json::from_slice(answer.body()).map_err(|error| malformed(&error))?;
+        Ok(signed.event)
     }
 }
 
@@ -351,6 +390,16 @@ pub fn raw_shown(shown: RawStrippedState) -> Box<RawValue> {
         RawStrippedState::Pdu(event) => event,
         // No other form exists; what a newer version of the types may bring shows nothing.
         _ => RawValue::NULL.to_owned(),
+    }
+}
+
+/// Whether a server does not know an endpoint: older ones say so with 400.
+fn is_unknown_endpoint(error: &RequestError) -> bool {
+    match error {
+        RequestError::Api { status: StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND, errcode, .. } => {
+            errcode == "M_UNRECOGNIZED" || errcode.is_empty()
+        }
+        _ => false,
     }
 }
 

@@ -252,6 +252,37 @@ async fn users_of_other_servers_are_invited() {
     assert_eq!(fake.faults(), Vec::<String>::new());
 }
 
+/// A server that knows only the old way of inviting is asked in that, for the rooms that were there then.
+/// spec: server-server-api/#put_matrixfederationv2inviteroomideventid
+/// covers: POST /_matrix/client/v3/rooms/{roomId}/invite
+#[tokio::test]
+async fn old_servers_are_invited_in_the_old_way() {
+    let (_server, fake, alice) = ground().await;
+    let old = |status: u16| {
+        move |request: &sytest_like::fake::Received| {
+            let refusal = sytest_like::fake::Reply::error(status, "M_UNRECOGNIZED");
+            (request.edition() == "v2").then_some(refusal)
+        }
+    };
+    for (version, status) in [("1", 400), ("2", 404)] {
+        fake.answer("invite", old(status));
+        let room_id = alice.create_room(json!({"preset": "private_chat", "room_version": version})).await;
+        let bob = fake.user("bob");
+
+        alice.membership(&room_id, "invite", &bob).await.expect_ok();
+
+        alice.get_state(&room_id, "m.room.member", &bob).await.expect_ok().has("membership", "invite");
+        let asked = fake.wait_for_request("invite", |request| request.edition() == "v1").await;
+        let shown = asked.body["unsigned"]["invite_room_state"].as_array().cloned().unwrap_or_default();
+        assert!(shown.iter().any(|event| event["type"] == "m.room.create"), "{shown:?}");
+        fake.forget();
+    }
+    let room_id = alice.create_room(json!({"preset": "private_chat", "room_version": "10"})).await;
+    alice.membership(&room_id, "invite", &fake.user("bob")).await.expect_refused();
+    assert!(fake.received("invite").iter().all(|request| request.edition() == "v2"));
+    assert_eq!(fake.faults(), Vec::<String>::new());
+}
+
 /// What the other server says against an invite is told to the inviter, and nothing happens in the room.
 /// spec: server-server-api/#inviting-to-a-room
 /// covers: POST /_matrix/client/v3/rooms/{roomId}/invite
