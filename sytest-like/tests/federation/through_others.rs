@@ -202,6 +202,56 @@ async fn lying_servers_are_not_believed() {
     join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
 }
 
+/// A join that another server authorises counts with the signature of that server only.
+/// spec: server-server-api/#restricted-rooms
+/// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}
+#[tokio::test]
+async fn restricted_joins_need_the_signature_of_the_authoriser() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let rule = json!({"join_rule": "restricted", "allow": [
+        {"type": "m.room_membership", "room_id": "!lobby:example.org"},
+    ]});
+    let room = fake.new_room("10", &bob).join_rules(rule).create();
+    let lies: [Change; 2] = [
+        ("no event", |answer| {
+            if let Some(fields) = answer.as_object_mut() {
+                fields.remove("event");
+            }
+        }),
+        ("the event as it was handed in", |_| {}),
+    ];
+    for (what, lie) in lies {
+        let honest = fake.clone();
+        fake.answer_async("send_join", move |received| {
+            let honest = honest.clone();
+            async move {
+                let room = honest.room(&received.segment(1));
+                let state: Vec<Value> = room
+                    .state()
+                    .values()
+                    .filter_map(|id| room.event_with_id(id))
+                    .map(|event| event.json)
+                    .collect();
+                let mut answer = json!({"state": state, "auth_chain": state, "event": received.body});
+                lie(&mut answer);
+                Some(Reply::json(answer))
+            }
+        });
+        let answer = join_via(&alice, room.id(), &[fake.name()]).await;
+        assert_eq!(answer.status, 502, "{what}: {answer}");
+    }
+    fake.be_honest("send_join");
+
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+
+    let join = alice.get_state(room.id(), "m.room.member", &alice.id).await.expect_ok();
+    assert_eq!(join["join_authorised_via_users_server"], json!(bob));
+    let said = alice.send_text(room.id(), "let in").await;
+    fake.wait_for_event(room.id(), &said).await;
+}
+
 /// A user knocks on a room of another server: it is shown as knocked on, and taking it back ends that.
 /// spec: server-server-api/#knocking-rooms
 /// covers: POST /_matrix/client/v3/knock/{roomIdOrAlias}

@@ -402,6 +402,12 @@ fn checked_join(join: &Arc<Pdu>, answer: &JoinAnswer) -> Result<Arc<Pdu>, String
             return Err("another event than the join came back".to_owned());
         }
         Some(event) => event,
+        // Without that signature the join counts nowhere, though it is in the room here.
+        None if needs_authoriser(join) => {
+            return Err(
+                "the join came back without the signature of the server that authorises it".to_owned()
+            );
+        }
         None => join,
     };
     let mut state: HashMap<(&str, &str), &Arc<Pdu>> = HashMap::with_capacity(answer.state.len());
@@ -424,6 +430,18 @@ fn checked_join(join: &Arc<Pdu>, answer: &JoinAnswer) -> Result<Arc<Pdu>, String
     auth::check_dependent(join, |event_type, key| state.get(&(event_type, key)).map(|pdu| &***pdu))
         .map_err(|error| format!("the state does not allow the join: {error}"))?;
     Ok(join.clone())
+}
+
+/// Whether the server of somebody else must have signed a join.
+fn needs_authoriser(join: &Pdu) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Content {
+        join_authorised_via_users_server: Option<ruma::OwnedUserId>,
+    }
+    let authoriser =
+        join.content_as().ok().and_then(|content: Content| content.join_authorised_via_users_server);
+    join.rules().signatures.check_join_authorised_via_users_server
+        && authoriser.is_some_and(|user_id| user_id.server_name() != join.sender().server_name())
 }
 
 /// Why an event that was handed to the room is not in it.
