@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use hs_model::clock::Clock;
 use hs_room_rules::{
     canonical_json::Object,
@@ -24,6 +24,7 @@ use hs_room_rules::{
 use hs_storage::Store;
 use moka::sync::Cache;
 use ruma::{OwnedServerName, ServerName};
+use tokio::time::Instant;
 
 use self::fetch::Fetching;
 pub use self::{
@@ -34,8 +35,10 @@ pub use self::{
 
 /// Of how many servers the keys are kept in memory.
 const CACHED_SERVERS: u64 = 10_000;
-/// How many servers are asked for their keys at the same time for one caller.
+/// How many servers are asked for their keys at the same time for one caller, and for how long. Notaries are asked about those
+/// whose turn has not come until then.
 const MAX_FETCHES: usize = 50;
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the answer to a shared question is kept at most, should the one who asked have left before they took it out.
 const FETCH_TTL: Duration = Duration::from_secs(1);
 /// How soon notaries are asked about a server again.
@@ -279,11 +282,12 @@ impl Keyring {
             return search;
         }
         search.take(self.load(&missing).await);
-        for servers in search.missing().chunks(MAX_FETCHES) {
-            let fetches =
-                servers.iter().map(async |server| Some((server.clone(), self.fetch(server).await?)));
-            search.take(join_all(fetches).await.into_iter().flatten());
-        }
+        let fetches = search.missing().into_iter().map(|server| {
+            let keyring = self.clone();
+            async move { Some((keyring.fetch(&server).await?, server)) }
+        });
+        let fetched = gather(fetches.collect()).await;
+        search.take(fetched.into_iter().flatten().map(|(known, server)| (server, known)));
         search
     }
 
@@ -312,6 +316,17 @@ impl Search<'_> {
         };
         self.wanted.iter().filter(is_missing).map(|(server, _)| server.clone()).collect()
     }
+}
+
+/// What comes of questions until the time is up. A slow one holds up nothing but itself.
+async fn gather<T>(questions: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut answers = stream::iter(questions).buffer_unordered(MAX_FETCHES);
+    let mut gathered = Vec::new();
+    while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, answers.next()).await {
+        gathered.push(answer);
+    }
+    gathered
 }
 
 /// The keys of this server itself, which nobody needs to be asked for.

@@ -126,28 +126,28 @@ impl RemoteRoomClient {
             }
         };
         let rules = join.rules();
-        let event = match answer.event {
-            Some(event) => self.good_pdus(server, vec![event], rules).await.pop(),
-            None => None,
-        };
+        // All in one go: each server's keys are asked for once, and all of them at the same time.
+        let (has_event, state_count) = (answer.event.is_some(), answer.state.len());
+        let told = answer.event.into_iter().chain(answer.state).chain(answer.auth_chain);
+        let mut good = self.good_pdus(server, told.collect(), rules).await.into_iter();
         Ok(JoinAnswer {
-            state: self.good_pdus(server, answer.state, rules).await,
-            auth_chain: self.good_pdus(server, answer.auth_chain, rules).await,
-            event,
+            event: if has_event { good.next().flatten() } else { None },
+            state: good.by_ref().take(state_count).flatten().collect(),
+            auth_chain: good.flatten().collect(),
             servers,
         })
     }
 
-    /// Those of the events that are signed as they must be.
+    /// The events, where they are signed as they must be.
     async fn good_pdus(
         &self,
         server: &ServerName,
         events: Vec<Box<RawValue>>,
         rules: &'static RoomVersionRules,
-    ) -> Vec<Arc<Pdu>> {
+    ) -> Vec<Option<Arc<Pdu>>> {
         let texts = events.into_iter().map(|event| String::from(Box::<str>::from(event))).collect();
         let checked = self.keyring.verify_pdus(texts, rules).await;
-        let good = checked.into_iter().filter_map(|pdu| match pdu {
+        let good = checked.into_iter().map(|pdu| match pdu {
             Ok(pdu) => Some(pdu),
             Err(error) => {
                 tracing::debug!(%server, %error, "left out an event");

@@ -5,6 +5,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use futures_util::future::join_all;
 use hs_model::clock::TestClock;
 use hs_room_rules::{
     canonical_json::{Number, ParseOptions, Value},
@@ -458,4 +459,20 @@ async fn many_events_of_many_servers_cost_one_question_each() {
     let servers: HashSet<_> =
         checked.iter().flatten().map(|pdu| pdu.sender().server_name().to_owned()).collect();
     assert_eq!(servers.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_servers_hold_up_no_others() {
+    let begun_at = Instant::now();
+    let takes = |seconds| async move {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        seconds
+    };
+
+    // The quick ones pass by the slow one.
+    let slow = gather((0..500).map(|number| takes(if number == 0 { 12 } else { 1 })).collect()).await;
+    assert_eq!((slow.len(), begun_at.elapsed()), (500, Duration::from_secs(12)));
+
+    let silent = gather((0..130).map(|_| takes(12)).collect()).await;
+    assert_eq!((silent.len(), begun_at.elapsed()), (100, Duration::from_secs(12) + PATIENCE));
 }
