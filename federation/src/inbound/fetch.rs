@@ -40,6 +40,15 @@ pub enum FetchError {
     Storage(#[from] StorageError),
 }
 
+/// A state as another server has told it.
+#[derive(Debug)]
+pub(crate) struct ToldState {
+    /// The events that are valid, and stored.
+    pub(crate) ids: Vec<OwnedEventId>,
+    /// How many events of it, or of what authorises it, could not be checked: the keys of their servers could not be had.
+    pub(crate) without_keys: usize,
+}
+
 /// Fetches what is missing of rooms. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct Fetch {
@@ -60,12 +69,19 @@ impl Fetch {
 
     /// Those of the events that are signed and belong to the room.
     pub(crate) async fn verify(&self, room: &Room, texts: Vec<String>) -> Vec<Arc<Pdu>> {
-        of_room(room, self.keyring.verify_pdus(texts, room.rules).await)
+        self.check(room, texts).await.0
     }
 
     /// As [`verify`](Self::verify), for answers to `/backfill`.
     pub(crate) async fn verify_past(&self, room: &Room, texts: Vec<String>) -> Vec<Arc<Pdu>> {
         of_room(room, self.keyring.verify_past_pdus(texts, room.rules).await)
+    }
+
+    /// As [`verify`](Self::verify), and how many more there are that could not be checked for want of keys.
+    async fn check(&self, room: &Room, texts: Vec<String>) -> (Vec<Arc<Pdu>>, usize) {
+        let verified = self.keyring.verify_pdus(texts, room.rules).await;
+        let without_keys = verified.iter().filter(|pdu| matches!(pdu, Err(PduError::NoKeys(_)))).count();
+        (of_room(room, verified), without_keys)
     }
 
     /// One event of a room, if the server has it and it is signed as it must be. It is not stored.
@@ -113,6 +129,16 @@ impl Fetch {
         server: &ServerName,
         event: &EventId,
     ) -> Result<Vec<OwnedEventId>, FetchError> {
+        Ok(self.told_state_before(room, server, event).await?.ids)
+    }
+
+    /// As [`state_before`](Self::state_before), with what is missing of it.
+    pub(crate) async fn told_state_before(
+        &self,
+        room: &Room,
+        server: &ServerName,
+        event: &EventId,
+    ) -> Result<ToldState, FetchError> {
         let request = get_room_state_ids::v1::Request::new(event.to_owned(), room.room_id.clone());
         let answer = self.client.send(server, request, STATE_LIMITS).await?;
         if answer.pdu_ids.len() + answer.auth_chain_ids.len() > MAX_STATE {
@@ -121,21 +147,26 @@ impl Fetch {
         let all: HashSet<OwnedEventId> =
             answer.pdu_ids.iter().chain(&answer.auth_chain_ids).cloned().collect();
         let missing = self.unknown(&all).await?;
-        if missing.len() > MAX_SINGLE {
+        let without_keys = if missing.len() > MAX_SINGLE {
             let request = get_room_state::v1::Request::new(event.to_owned(), room.room_id.clone());
             let answer = self.client.send(server, request, STATE_LIMITS).await?;
             let texts = answer.pdus.iter().chain(&answer.auth_chain).take(MAX_STATE);
-            let events = self.verify(room, texts.map(|event| event.get().to_owned()).collect()).await;
+            let texts = texts.map(|event| event.get().to_owned()).collect();
+            let (events, without_keys) = self.check(room, texts).await;
             self.rooms.store_outliers(room, &events).await?;
-        } else if !missing.is_empty() {
-            self.single_events(room, server, &missing).await?;
-        }
+            without_keys
+        } else if missing.is_empty() {
+            0
+        } else {
+            self.single_events(room, server, &missing).await?
+        };
         let missing: HashSet<OwnedEventId> = self.unknown(&all).await?.into_iter().collect();
-        let state: Vec<_> = answer.pdu_ids.into_iter().filter(|id| !missing.contains(id)).collect();
-        if state.is_empty() {
+        let ids: Vec<_> = answer.pdu_ids.into_iter().filter(|id| !missing.contains(id)).collect();
+        if ids.is_empty() {
             return Err(FetchError::Nonsense("the state that the server told has no valid event"));
         }
-        Ok(state)
+        // What was known before has been checked before.
+        Ok(ToldState { ids, without_keys: without_keys.min(missing.len()) })
     }
 
     async fn unknown(&self, ids: &HashSet<OwnedEventId>) -> Result<Vec<OwnedEventId>, StorageError> {
@@ -144,13 +175,13 @@ impl Fetch {
         Ok(ids.iter().filter(|id| !known.contains_key(*id)).cloned().collect())
     }
 
-    /// Stores single events, as far as the server has them.
+    /// Stores single events, as far as the server has them; returns how many could not be checked for want of keys.
     async fn single_events(
         &self,
         room: &Room,
         server: &ServerName,
         ids: &[OwnedEventId],
-    ) -> Result<(), FetchError> {
+    ) -> Result<usize, FetchError> {
         let requests = ids.iter().take(MAX_SINGLE).map(|id| {
             let request = get_event::v1::Request::new(id.clone());
             self.client.send(server, request, Limits::default())
@@ -167,9 +198,9 @@ impl Fetch {
                 Err(error) => tracing::debug!(%error, %server, "a server does not have an event"),
             }
         }
-        let events = self.verify(room, texts).await;
+        let (events, without_keys) = self.check(room, texts).await;
         self.rooms.store_outliers(room, &events).await?;
-        Ok(())
+        Ok(without_keys)
     }
 }
 

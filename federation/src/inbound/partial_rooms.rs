@@ -28,6 +28,8 @@ const AT_ONCE: usize = 2;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many servers are asked for the members of a room, before it is put off.
 const MAX_SERVERS: usize = 5;
+/// How often it is put off because of members whose servers' keys cannot be had: after that, it does without them.
+const ATTEMPTS_FOR_KEYS: i32 = 5;
 /// How long a room is put off after the first failure, and at most; in between, each time twice as long.
 const FIRST_PAUSE_MS: i64 = 5_000;
 const MAX_PAUSE_MS: i64 = 600_000;
@@ -48,6 +50,9 @@ enum HelpError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     MakeWhole(#[from] MakeWholeError),
+    /// This is nobody's fault, and another server could not do better at the moment.
+    #[error("the keys to check {0} events cannot be had")]
+    NoKeys(usize),
 }
 
 impl PartialRooms {
@@ -120,17 +125,18 @@ impl PartialRooms {
 
     /// Asks one server after the other. Whether the room is whole now.
     async fn ask_around(&self, room: &Arc<Room>, partial: &PartialRoom, join: &OwnedEventId) -> bool {
-        let mut servers: Vec<&OwnedServerName> = vec![&partial.asked];
-        for server in &partial.servers {
-            if servers.len() < MAX_SERVERS && !servers.contains(&server) {
-                servers.push(server);
-            }
-        }
-        for server in servers {
+        for server in whom_to_ask(partial) {
             match self.ask(room, partial, join, server).await {
                 Ok(()) => {
                     tracing::info!(room_id = %room.room_id, %server, "all members of a joined room are known");
                     return true;
+                }
+                Err(error @ HelpError::NoKeys(_)) => {
+                    tracing::info!(
+                        %error, room_id = %room.room_id, %server, attempts = partial.attempts,
+                        "not all members of a joined room can be checked yet"
+                    );
+                    return false;
                 }
                 Err(error) => {
                     tracing::info!(
@@ -150,8 +156,65 @@ impl PartialRooms {
         join: &OwnedEventId,
         server: &ServerName,
     ) -> Result<(), HelpError> {
-        let told = self.fetch.state_before(room, server, join).await?;
-        self.rooms.make_whole(room, partial.join, &told).await?;
+        let told = self.fetch.told_state_before(room, server, join).await?;
+        if told.without_keys > 0 {
+            if partial.attempts < ATTEMPTS_FOR_KEYS {
+                return Err(HelpError::NoKeys(told.without_keys));
+            }
+            tracing::info!(
+                room_id = %room.room_id, events = told.without_keys,
+                "a joined room goes without events whose servers' keys cannot be had"
+            );
+        }
+        self.rooms.make_whole(room, partial.join, &told.ids).await?;
         Ok(())
+    }
+}
+
+/// The server that let the user in, and a few of the others: with each attempt those that come next.
+fn whom_to_ask(partial: &PartialRoom) -> Vec<&OwnedServerName> {
+    let others: Vec<&OwnedServerName> =
+        partial.servers.iter().filter(|server| **server != partial.asked).collect();
+    let count = others.len().min(MAX_SERVERS - 1);
+    let asked_before = usize::try_from(partial.attempts).unwrap_or_default().saturating_mul(MAX_SERVERS - 1);
+    let first = asked_before.checked_rem(others.len()).unwrap_or_default();
+    let next = others.into_iter().cycle().skip(first).take(count);
+    std::iter::once(&partial.asked).chain(next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hs_model::ids::EventNid;
+
+    use super::*;
+
+    fn partial(servers: &[&str], attempts: i32) -> PartialRoom {
+        PartialRoom {
+            room: RoomNid(1),
+            join: EventNid(1),
+            asked: "asked.example".try_into().unwrap(),
+            servers: servers.iter().map(|name| (*name).try_into().unwrap()).collect(),
+            attempts,
+            whole_at: None,
+        }
+    }
+
+    #[test]
+    fn all_servers_are_asked_in_turn() {
+        let servers = ["a.example", "asked.example", "b.example", "c.example", "d.example", "e.example"];
+        let asked = |attempts| -> Vec<String> {
+            let partial = partial(&servers, attempts);
+            whom_to_ask(&partial).into_iter().map(ToString::to_string).collect()
+        };
+
+        assert_eq!(asked(0), ["asked.example", "a.example", "b.example", "c.example", "d.example"]);
+        assert_eq!(asked(1), ["asked.example", "e.example", "a.example", "b.example", "c.example"]);
+        assert_eq!(asked(2), ["asked.example", "d.example", "e.example", "a.example", "b.example"]);
+    }
+
+    #[test]
+    fn few_servers_are_asked_once_each() {
+        assert_eq!(whom_to_ask(&partial(&[], 3)), ["asked.example"]);
+        assert_eq!(whom_to_ask(&partial(&["a.example"], 3)), ["asked.example", "a.example"]);
     }
 }

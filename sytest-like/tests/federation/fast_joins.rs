@@ -1,5 +1,7 @@
 //! Joins through servers that leave out most of the members: the room is used at once, and the rest comes later.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::ground::{hears, read_back, versions, with_fake};
 use sytest_like::fake::{FakeRoom, Reply};
 use sytest_like::{FakeServer, Pair, Response, Server, User, Value, json, path, timeline_ids};
@@ -348,6 +350,30 @@ async fn lies_about_members_are_not_believed() {
     crowd.fake.be_honest("state_ids");
 
     assert_eq!(joined(&crowd.alice, crowd.id()).await, crowd.everybody(&[&crowd.alice]));
+}
+
+/// A member whose server's keys cannot be had at first is not lost: the members are fetched once more.
+/// spec: server-server-api/#put_matrixfederationv2send_joinroomideventid
+/// covers: POST /_matrix/client/v3/join/{roomIdOrAlias}
+/// not on synapse: it goes without such members
+#[tokio::test]
+async fn members_without_keys_are_waited_for() {
+    let crowd = Crowd::start().await;
+    let other = FakeServer::start().await;
+    let carol = other.user("carol");
+    other.join(crowd.fake.name(), crowd.id(), &carol).await;
+    let asked = AtomicUsize::new(0);
+    other.answer("key/v2/server", move |_| {
+        (asked.fetch_add(1, Ordering::SeqCst) == 0).then(|| Reply::error(500, "M_UNKNOWN"))
+    });
+
+    crowd.joins(&crowd.alice).await;
+
+    let mut all = crowd.everybody(&[&crowd.alice]);
+    all.push(carol);
+    all.sort();
+    assert_eq!(joined(&crowd.alice, crowd.id()).await, all);
+    assert!(other.received("key/v2/server").len() > 1, "the keys were asked for again");
 }
 
 /// Who left before the members were known comes back into a whole room.
