@@ -29,7 +29,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// How many servers are asked for the members of a room, before it is put off.
 const MAX_SERVERS: usize = 5;
 /// How often it is put off because of members whose servers' keys cannot be had: after that, it does without them.
-const ATTEMPTS_FOR_KEYS: i32 = 5;
+const ATTEMPTS_FOR_KEYS: i32 = 3;
 /// How long a room is put off after the first failure, and at most; in between, each time twice as long.
 const FIRST_PAUSE_MS: i64 = 5_000;
 const MAX_PAUSE_MS: i64 = 600_000;
