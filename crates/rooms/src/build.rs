@@ -27,9 +27,11 @@ use hs_room_rules::{
     client_content,
     event_id::reference_hash,
     pdu::{MAX_PREV_EVENTS, Pdu},
+    policy::PolicyServer,
     room_version::RoomVersionRulesExt as _,
 };
 use hs_storage::{
+    StorageError,
     append::{
         AppendUnit, MembershipChange, NewEvent, NewHead, NewRoom, NewStateGroup, Relation, StateCorrection,
     },
@@ -76,6 +78,17 @@ pub(crate) enum Request<'a> {
     Receive(&'a [Incoming]),
 }
 
+/// What a batch is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is written.
+    Append,
+    /// It only shows what an event would look like: then it may say what holds already.
+    Show,
+    /// Its events are signed by somebody else, and then written.
+    Sign,
+}
+
 /// Events for one room that are written together, each built on the one before.
 pub(crate) struct Batch<'a> {
     rooms: &'a Rooms,
@@ -91,8 +104,8 @@ pub(crate) struct Batch<'a> {
     forerunners: Forerunners,
     /// Whether the events belong to the room's past: then they change nothing about the present.
     is_past: bool,
-    /// Whether the batch is only to show what an event would look like: then it may say what holds already.
-    is_draft: bool,
+    /// What the batch is for.
+    purpose: Purpose,
     /// Whether most of the room's members are not known yet.
     is_partial: bool,
     /// By what this server came into the room, where what came before that is not known.
@@ -124,6 +137,8 @@ struct Work {
     former_outliers: Vec<EventNid>,
     found: Vec<OwnedEventId>,
     corrections: Vec<StateCorrection>,
+    /// Who has to sign which events before they can be written.
+    to_sign: Vec<(OwnedEventId, PolicyServer)>,
     /// Set once by `settle`, when the batch has forked.
     final_changes: Option<Vec<(SlotNid, Option<EventNid>)>>,
 }
@@ -169,14 +184,15 @@ impl<'a> Batch<'a> {
         Ok(Some(batch))
     }
 
-    /// A batch for an event that is only looked at.
+    /// A batch for a request that is not written as it is.
     pub(crate) async fn prepare_draft(
         rooms: &'a Rooms,
         room: &'a Room,
         request: &WriteRequest,
+        purpose: Purpose,
     ) -> Result<Option<Batch<'a>>, WriteError> {
         let batch = Self::prepare(rooms, room, std::iter::once(Request::Write(request))).await?;
-        Ok(batch.map(|batch| Self { is_draft: true, ..batch }))
+        Ok(batch.map(|batch| Self { purpose, ..batch }))
     }
 
     /// Reads where received events, and those they refer to, stand.
@@ -224,6 +240,7 @@ impl<'a> Batch<'a> {
             former_outliers: Vec::new(),
             found: Vec::new(),
             corrections: Vec::new(),
+            to_sign: Vec::new(),
             final_changes: None,
         };
         Self {
@@ -235,7 +252,7 @@ impl<'a> Batch<'a> {
             base,
             forerunners: Forerunners::default(),
             is_past: false,
-            is_draft: false,
+            purpose: Purpose::Append,
             is_partial: false,
             entrance: None,
             work,
@@ -314,6 +331,18 @@ impl<'a> Batch<'a> {
         crate::pdus::parse(self.room, &event.record).ok()
     }
 
+    /// The events of the batch.
+    pub(crate) fn pdus(&self) -> Result<Vec<Pdu>, StorageError> {
+        self.work.events.iter().map(|event| crate::pdus::parse(self.room, &event.record)).collect()
+    }
+
+    /// The newest event of the batch is what a client's request was for.
+    pub(crate) fn note_transaction(&mut self, transaction: &TransactionRef) {
+        if let Some(event) = self.work.events.last_mut() {
+            event.record.transaction = Some(transaction.clone());
+        }
+    }
+
     /// The ends of the graph after the batch.
     pub(crate) fn extremities(&self) -> &[Extremity] {
         &self.work.extremities
@@ -348,7 +377,7 @@ impl<'a> Batch<'a> {
         }
         let pdu = self.build(sender, intent)?;
         self.check_expected(intent)?;
-        let existing = if self.is_draft { None } else { self.find_equal(&pdu).await? };
+        let existing = if self.purpose == Purpose::Show { None } else { self.find_equal(&pdu).await? };
         // Whoever has left may leave: the rules see no way from one to the other, and nothing has to be done.
         if let (Some(event_id), "m.room.member") = (&existing, pdu.type_str()) {
             return Ok(Built::Existing(event_id.clone()));
@@ -363,7 +392,7 @@ impl<'a> Batch<'a> {
         if let Some(relation) = &relation {
             self.check_relation(&pdu, sender.nid, relation).await?;
         }
-        let pdu = self.approved(pdu).await?;
+        self.check_approval(&pdu)?;
         self.push(sender, pdu, Links { redacts, relation, transaction }).await
     }
 

@@ -36,6 +36,7 @@ pub mod outside;
 pub mod paginate;
 mod pdus;
 pub mod people;
+mod policy;
 pub mod ports;
 pub mod preview;
 pub mod receive;

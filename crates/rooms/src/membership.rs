@@ -14,7 +14,9 @@ mod third_party;
 mod through_others;
 mod turns;
 
-pub(crate) use self::{content::MemberContent, restricted::RestrictedJoinError, turns::Turns};
+pub(crate) use self::{
+    content::MemberContent, restricted::RestrictedJoinError, through_others::accepted, turns::Turns,
+};
 pub use self::{
     error::MembershipError, forget::ForgetError, set::MembershipOptions, third_party::ProvenInvite,
     through_others::stripped_state,

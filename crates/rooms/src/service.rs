@@ -36,6 +36,7 @@ use crate::{
     loading,
     pdus::Pdus,
     people::People,
+    policy::Pauses,
     ports::PolicyServers,
     room::{Correction, Room},
 };
@@ -101,6 +102,8 @@ pub(crate) struct Inner {
     /// Transaction ids answered lately.
     pub(crate) transactions: Cache<crate::write::TransactionKey, OwnedEventId>,
     pub(crate) tasks: TaskTracker,
+    /// Policy servers that do not answer.
+    pub(crate) policy_pauses: Pauses,
     /// Told when a room was joined here without most of its members.
     pub(crate) partial_news: tokio::sync::Notify,
 }
@@ -131,6 +134,7 @@ impl Rooms {
                 by_id: Cache::new(100_000),
                 hits: HitRate::default(),
                 transactions,
+                policy_pauses: Pauses::new(),
                 tasks: TaskTracker::new(),
                 partial_news: tokio::sync::Notify::new(),
                 store,

@@ -1,7 +1,10 @@
 //! Appending to rooms: one queue for each room, emptied in batches.
 //!
 //! While a batch of a room's events is on its way to disk, the next one gathers. Whoever finds the queue idle starts the
-//! task that empties it; requests that are given up by their client are finished all the same.
+//! task that empties it; requests that are given up by their client are finished all the same. Nobody elsewhere is waited for
+//! within a queue.
+
+mod signed;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,7 +15,7 @@ use hs_model::{
     ids::{DeviceNid, RoomNid},
     records::{EventRecord, TransactionRef},
 };
-use hs_room_rules::{build::BuildError, client_content::ContentError, pdu::Pdu};
+use hs_room_rules::{build::BuildError, client_content::ContentError};
 use hs_storage::{
     StorageError,
     append::{AppendError, AppendUnit, Appended},
@@ -24,6 +27,7 @@ use crate::{
     Room, Rooms, WriteRequest,
     build::{Batch, Built, Request},
     loading,
+    policy::{Asking, Refusals},
     ports::RemoteError,
     receive::{Incoming, PduOutcome},
     room::{Extremity, Head},
@@ -114,8 +118,18 @@ type ReceiveAnswer = Result<Vec<PduOutcome>, WriteError>;
 
 #[derive(Debug)]
 enum Job {
-    Write { request: WriteRequest, reply: oneshot::Sender<Answer> },
-    Receive { events: Vec<Incoming>, reply: oneshot::Sender<ReceiveAnswer> },
+    Write {
+        request: WriteRequest,
+        reply: oneshot::Sender<Answer>,
+    },
+    Receive {
+        events: Arc<Vec<Incoming>>,
+        refusals: Refusals,
+        /// What a client calls the request that the first of the events was made for.
+        transaction: Option<TransactionRef>,
+        /// Has fewer outcomes than there are events when the room's policy server has to be asked about the next one.
+        reply: oneshot::Sender<ReceiveAnswer>,
+    },
 }
 
 impl Job {
@@ -129,7 +143,7 @@ impl Job {
     fn transaction(&self) -> Option<&TransactionRef> {
         match self {
             Self::Write { request, .. } => request.transaction.as_ref(),
-            Self::Receive { .. } => None,
+            Self::Receive { transaction, .. } => transaction.as_ref(),
         }
     }
 
@@ -159,10 +173,17 @@ impl Rooms {
             // A room that is known from an invite or a knock only.
             return Err(WriteError::Forbidden("This server is not in the room".to_owned()));
         }
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(room, Job::Write { request, reply })?;
-        // The task is gone without an answer only when it panicked.
-        answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+        if self.policy_server(room).await?.is_none() {
+            let (reply, answer) = oneshot::channel();
+            self.enqueue(room, Job::Write { request: request.clone(), reply })?;
+            // The task is gone without an answer only when it panicked.
+            match answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into())) {
+                // The room has chosen one meanwhile, or does so by this request.
+                Err(WriteError::Policy(_)) => drop(self.catch_up(room).await?),
+                answer => return answer,
+            }
+        }
+        self.write_signed(room, &request).await
     }
 
     /// Takes in events of other servers, in order; returns when they are on disk and those accepted are in the timeline.
@@ -170,9 +191,38 @@ impl Rooms {
     /// An event whose predecessors or auth events are missing stops those of the same call that build on it, since they
     /// then miss theirs; what came before it is written.
     pub async fn receive(&self, room: &Arc<Room>, events: Vec<Incoming>) -> ReceiveAnswer {
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(room, Job::Receive { events, reply })?;
-        answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))
+        self.take_in(room, events, None).await
+    }
+
+    /// Takes in events, with the signatures of the room's policy server as far as it gives them. The first one may be made for a
+    /// client's request.
+    async fn take_in(
+        &self,
+        room: &Arc<Room>,
+        mut events: Vec<Incoming>,
+        transaction: Option<&TransactionRef>,
+    ) -> ReceiveAnswer {
+        let mut outcomes = Vec::with_capacity(events.len());
+        let mut asking = Asking::new();
+        // Each round gets further by an event, unless the room changes its policy server all the time.
+        for round in 0..events.len() + MAX_ATTEMPTS {
+            self.ask_policy_server(room, &mut events, &mut asking, round > 0).await?;
+            let asked = Arc::new(events);
+            let (reply, answer) = oneshot::channel();
+            let transaction = transaction.filter(|_| outcomes.is_empty()).cloned();
+            let (sent, refusals) = (asked.clone(), asking.refusals.clone());
+            self.enqueue(room, Job::Receive { events: sent, refusals, transaction, reply })?;
+            let taken = answer.await.unwrap_or_else(|_| Err(StorageError::Closed.into()))?;
+            let count = taken.len();
+            outcomes.extend(taken);
+            if count >= asked.len() {
+                return Ok(outcomes);
+            }
+            // One of them, or somebody else, has changed which policy server the room has.
+            events = asked[count..].to_vec();
+            self.catch_up(room).await?;
+        }
+        Err(WriteError::Busy)
     }
 
     /// Takes in events of a room's past, oldest first: those that others already refer to as what came before.
@@ -185,30 +235,12 @@ impl Rooms {
             return Err(WriteError::Busy);
         };
         batch.go_back();
-        let outcomes = receive_all(&mut batch, events).await?;
+        let outcomes = receive_all(&mut batch, events, &Refusals::default(), None).await?;
         if !batch.is_empty() {
             self.inner.store.insert_past(&batch.into_unit()).await?;
             note_visibilities(room, events.iter().map(|incoming| &incoming.pdu));
         }
         Ok(outcomes)
-    }
-
-    /// An event that is built, checked and signed, and not written: what another server is to sign as well.
-    pub async fn build_only(&self, room: &Arc<Room>, request: &WriteRequest) -> Result<Pdu, WriteError> {
-        for _ in 0..MAX_ATTEMPTS {
-            if room.read().head.is_none() {
-                loading::load_head(&self.inner.store, room).await?;
-            }
-            let Some(mut batch) = Batch::prepare_draft(self, room, request).await? else { continue };
-            let version = batch.version();
-            match batch.add(request).await {
-                Err(WriteError::Forbidden(_) | WriteError::BadState(_))
-                    if !self.is_current(room, version).await? => {}
-                Err(error) => return Err(error),
-                Ok(_) => return batch.into_last_pdu().ok_or(WriteError::Busy),
-            }
-        }
-        Err(WriteError::Busy)
     }
 
     fn enqueue(&self, room: &Arc<Room>, job: Job) -> Result<(), WriteError> {
@@ -314,7 +346,9 @@ impl Rooms {
         for job in jobs.iter() {
             done.push(match job {
                 Job::Write { request, .. } => Done::Written(batch.add(request).await),
-                Job::Receive { events, .. } => Done::Received(receive_all(&mut batch, events).await),
+                Job::Receive { events, refusals, transaction, .. } => {
+                    Done::Received(receive_all(&mut batch, events, refusals, transaction.as_ref()).await)
+                }
             });
         }
         let version = batch.version();
@@ -362,11 +396,8 @@ impl Rooms {
             match (job, done) {
                 (Job::Write { request, reply }, Done::Written(built)) => {
                     let answer = built.map(|built| built.into_iter().map(written).collect::<Vec<_>>());
-                    if let (Ok(written), Some(transaction)) = (&answer, &request.transaction)
-                        && let Some(first) = written.first()
-                    {
-                        let key = (transaction.device, room.nid, transaction.txn_id.clone());
-                        self.inner.transactions.insert(key, first.event_id().clone());
+                    if let Ok(written) = &answer {
+                        self.remember_transaction(room, &request, written);
                     }
                     let _ = reply.send(answer);
                 }
@@ -375,6 +406,13 @@ impl Rooms {
                 }
                 (job, _) => job.refuse(WriteError::Busy),
             }
+        }
+    }
+
+    fn remember_transaction(&self, room: &Room, request: &WriteRequest, written: &[Written]) {
+        if let (Some(transaction), Some(first)) = (&request.transaction, written.first()) {
+            let key = (transaction.device, room.nid, transaction.txn_id.clone());
+            self.inner.transactions.insert(key, first.event_id().clone());
         }
     }
 
@@ -400,7 +438,9 @@ impl Rooms {
                         (Some(event_id), Job::Write { reply, .. }) => {
                             let _ = reply.send(Ok(vec![Written::Existing(event_id)]));
                         }
-                        (_, job) => jobs.push(job),
+                        // Whoever had the events signed looks up what was written instead.
+                        (Some(_), job @ Job::Receive { .. }) => job.refuse(WriteError::Busy),
+                        (None, job) => jobs.push(job),
                     }
                 }
                 Ok(Progress::Again)
@@ -441,7 +481,11 @@ impl Rooms {
             let (rooms, room) = (self.clone(), room.clone());
             self.inner.tasks.spawn(async move {
                 for job in later {
-                    let Job::Write { request, reply } = job else { continue };
+                    let Job::Write { request, reply } = job else {
+                        // If the queue is full, whoever waits for the answer is told by its absence.
+                        let _ = rooms.enqueue(&room, job);
+                        continue;
+                    };
                     let answer = Box::pin(rooms.write(&room, request)).await;
                     let _ = reply.send(answer);
                 }
@@ -462,11 +506,23 @@ fn answer_all(jobs: Vec<Job>, error: &WriteError) {
     }
 }
 
-/// Takes events of other servers into a batch, or leaves it as it was.
-async fn receive_all(batch: &mut Batch<'_>, events: &[Incoming]) -> Result<Vec<PduOutcome>, WriteError> {
+/// Takes events of other servers into a batch, up to the first one that the room's policy server has to be asked about.
+async fn receive_all(
+    batch: &mut Batch<'_>,
+    events: &[Incoming],
+    refusals: &Refusals,
+    transaction: Option<&TransactionRef>,
+) -> Result<Vec<PduOutcome>, WriteError> {
     let mut outcomes = Vec::with_capacity(events.len());
-    for incoming in events {
-        outcomes.push(batch.receive(incoming).await?);
+    for (i, incoming) in events.iter().enumerate() {
+        let Some(outcome) = batch.receive(incoming, refusals).await? else { break };
+        if i == 0
+            && outcome == PduOutcome::Accepted
+            && let Some(transaction) = transaction
+        {
+            batch.note_transaction(transaction);
+        }
+        outcomes.push(outcome);
     }
     Ok(outcomes)
 }

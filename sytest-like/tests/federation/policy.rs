@@ -1,6 +1,8 @@
 //! Policy servers: the scripted server checks the events of a room of the server under test.
 
-use super::ground::Shared;
+use std::sync::Arc;
+
+use super::ground::{Shared, ids_of};
 use sytest_like::fake::{Event, Key, Reply, Version};
 use sytest_like::{Response, json, path, unique};
 
@@ -124,4 +126,118 @@ async fn policy_server_outside_the_room_does_not_count() {
     shared.alice.membership(shared.room_id(), "kick", &shared.bob).await.expect_ok();
     say(&shared, "spam").await.expect_ok();
     assert_eq!(shared.fake.received(SIGN).len(), 2);
+}
+
+/// A policy server that does not answer holds up what it is to sign, and nothing else in the room.
+/// spec: server-server-api/#asking-for-a-policy-server-signature-on-an-event
+/// covers: POST /_matrix/policy/v1/sign
+/// covers: PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn policy_server_that_hangs_holds_up_only_what_it_is_to_sign() {
+    let shared = Arc::new(Shared::start().await);
+    shared.fake.hang(SIGN);
+    choose(&shared).await;
+    let sending = tokio::spawn({
+        let shared = shared.clone();
+        async move { say(&shared, "hello").await }
+    });
+    shared.fake.wait_for_request(SIGN, |_| true).await;
+    // What needs no signature goes through the same room meanwhile.
+    shared.alice.set_state(shared.room_id(), "m.room.policy", "", json!({})).await;
+    assert!(!sending.is_finished(), "the other request has waited for the policy server");
+    sending.await.expect("no panic").expect_status(503);
+}
+
+/// The events of a transaction are asked about side by side, and taken in in their order.
+/// spec: server-server-api/#validating-policy-server-signatures
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+/// covers: POST /_matrix/policy/v1/sign
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn events_of_a_transaction_are_asked_about_side_by_side() {
+    let shared = Shared::start().await;
+    choose(&shared).await;
+    let all_here = Arc::new(tokio::sync::Barrier::new(5));
+    let name = shared.fake.name().to_owned();
+    shared.fake.answer_async(SIGN, move |received| {
+        let (all_here, name) = (all_here.clone(), name.clone());
+        async move {
+            all_here.wait().await;
+            let mut event = received.body.clone();
+            policy_key().add_event_signature(&mut event, &name, Version::parse("12"));
+            let signature = event["signatures"][&name][KEY_ID].clone();
+            Some(Reply::json(json!({name: {KEY_ID: signature}})))
+        }
+    });
+    let events: Vec<Event> =
+        (0..5).map(|number| shared.room.add_message(&shared.bob, &format!("message {number}"))).collect();
+    shared.fake.send_pdus(shared.server.name(), &events.iter().collect::<Vec<_>>()).await;
+    let heard = ids_of(&shared.alice_hears(&events[4].id).await);
+    let sent: Vec<&String> = events.iter().map(|event| &event.id).collect();
+    let ours: Vec<&String> = heard.iter().filter(|id| sent.contains(id)).collect();
+    assert_eq!(ours, sent);
+}
+
+/// A policy server that has just failed is left alone for a moment: what it would have to sign fails at once.
+/// spec: server-server-api/#asking-for-a-policy-server-signature-on-an-event
+/// covers: POST /_matrix/policy/v1/sign
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn policy_server_that_fails_is_left_alone_for_a_moment() {
+    let shared = Shared::start().await;
+    shared.fake.always(SIGN, Reply::error(500, "M_UNKNOWN"));
+    choose(&shared).await;
+    say(&shared, "hello").await.expect_status(503);
+    let asked = shared.fake.received(SIGN).len();
+    say(&shared, "hello").await.expect_status(503);
+    assert_eq!(shared.fake.received(SIGN).len(), asked, "it was not asked again");
+}
+
+/// A request that is repeated is one event, though it took the policy server to make it.
+/// spec: client-server-api/#transaction-identifiers
+/// covers: PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn repeated_requests_are_one_event_with_a_policy_server() {
+    let shared = Shared::start().await;
+    checks(&shared, "12");
+    choose(&shared).await;
+    let path = path!("/v3/rooms/{}/send/m.room.message/{}", shared.room_id(), unique("txn"));
+    let send = || shared.alice.put(&path, json!({"msgtype": "m.text", "body": "once"}));
+    let (one, two) = tokio::join!(async { send().await }, async { send().await });
+    let one = one.expect_ok().str("event_id").to_owned();
+    assert_eq!(two.expect_ok().str("event_id"), one);
+    assert_eq!(send().await.expect_ok().str("event_id"), one);
+    let heard = shared.alice_hears(&one).await;
+    let own = heard.iter().find(|event| event["event_id"] == one.as_str()).expect("it was heard");
+    assert!(own["unsigned"]["transaction_id"].is_string(), "{own}");
+    assert_eq!(shared.read_back(&shared.alice).await, ["once"]);
+}
+
+/// The policy server is not asked about drafts, which are nobody's events yet; it is once they are handed in.
+/// spec: server-server-api/#asking-for-a-policy-server-signature-on-an-event
+/// covers: GET /_matrix/federation/v1/make_join/{roomId}/{userId}
+/// covers: PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}
+/// covers: GET /_matrix/federation/v1/make_leave/{roomId}/{userId}
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn drafts_are_not_asked_about() {
+    let shared = Shared::start().await;
+    checks(&shared, "12");
+    choose(&shared).await;
+    let (server, carol) = (shared.server.name(), shared.fake.user("carol"));
+    shared.fake.make(server, "leave", shared.room_id(), &shared.bob).await;
+    let (template, version) = shared.fake.make(server, "join", shared.room_id(), &carol).await;
+    assert!(shared.fake.received(SIGN).is_empty(), "drafts need no signature");
+    let join = shared.fake.seal_template(template, version);
+    shared.fake.try_submit(server, "join", shared.room_id(), &join).await.expect_ok();
+    let asked: Vec<_> = shared.fake.received(SIGN).iter().map(|asked| asked.body["type"].clone()).collect();
+    assert_eq!(asked, ["m.room.member"]);
+    // What it refuses does not come in.
+    shared.fake.always(SIGN, Reply::error(400, "M_FORBIDDEN"));
+    let (template, version) =
+        shared.fake.make(server, "join", shared.room_id(), &shared.fake.user("dave")).await;
+    let join = shared.fake.seal_template(template, version);
+    shared.fake.try_submit(server, "join", shared.room_id(), &join).await.expect_err(403, "M_FORBIDDEN");
 }

@@ -1,33 +1,57 @@
-//! Asking the room's policy server.
+//! Whether events have the signature of the room's policy server that they need. Nobody is asked here; see
+//! [`crate::policy`].
 //!
 //! <https://spec.matrix.org/v1.19/server-server-api/#policy-servers>
-
-use std::sync::Arc;
 
 use hs_room_rules::{
     pdu::Pdu,
     policy::{POLICY, PolicyServer},
 };
+use ruma::OwnedEventId;
 
-use super::Batch;
-use crate::{WriteError, ports::RemoteError};
+use super::{Batch, Purpose};
+use crate::{WriteError, policy::Refusals, ports::RemoteError};
+
+/// What the policy server of the room thinks of an event.
+pub(super) enum Approval {
+    /// It has signed it, or there is none.
+    Given,
+    /// It has not signed it, for this reason.
+    Refused(String),
+    /// It has not signed it, and was not asked.
+    Unknown,
+}
 
 impl Batch<'_> {
-    /// An event of this server with the signature of the room's policy server, where there is one.
-    pub(super) async fn approved(&self, pdu: Pdu) -> Result<Pdu, WriteError> {
-        let Some(server) = self.policy_server(&pdu) else { return Ok(pdu) };
-        self.sign_by(&server, &pdu).await.map_err(WriteError::Policy)
+    /// Refuses an event of this server that the room's policy server has to sign, or takes note of that.
+    pub(super) fn check_approval(&mut self, pdu: &Pdu) -> Result<(), WriteError> {
+        // What is only shown is somebody else's to sign, and is looked at when it comes back.
+        if self.purpose == Purpose::Show {
+            return Ok(());
+        }
+        let Some(server) = self.policy_server(pdu) else { return Ok(()) };
+        if self.purpose == Purpose::Sign {
+            self.work.to_sign.push((pdu.event_id().to_owned(), server));
+            return Ok(());
+        }
+        let why = "the policy server of the room has not been asked".to_owned();
+        Err(WriteError::Policy(RemoteError::Unreachable(why)))
     }
 
-    /// An event of another server that the room's policy server lets pass, with its signature; otherwise why it does not.
-    pub(super) async fn approved_incoming(&self, pdu: &Arc<Pdu>) -> Result<Arc<Pdu>, String> {
-        let Some(server) = self.policy_server(pdu) else { return Ok(pdu.clone()) };
-        if server.has_signed(pdu) {
-            return Ok(pdu.clone());
+    /// Who has to sign which of the events.
+    pub(crate) fn take_unsigned(&mut self) -> Vec<(OwnedEventId, PolicyServer)> {
+        std::mem::take(&mut self.work.to_sign)
+    }
+
+    /// Whether the room's policy server lets an event of another server pass.
+    pub(super) fn approval_of(&self, pdu: &Pdu, refusals: &Refusals) -> Approval {
+        match self.policy_server(pdu) {
+            Some(server) if !server.has_signed(pdu) => match refusals.of(pdu.event_id(), &server) {
+                Some(why) => Approval::Refused(why.to_owned()),
+                None => Approval::Unknown,
+            },
+            _ => Approval::Given,
         }
-        // It may have got another key since it signed.
-        let signed = self.sign_by(&server, pdu).await;
-        signed.map(Arc::new).map_err(|error| format!("not signed by the policy server of the room: {error}"))
     }
 
     /// The server that has to sign an event.
@@ -37,15 +61,5 @@ impl Batch<'_> {
         }
         let server = PolicyServer::named_by(self.state(POLICY, "")?)?;
         self.room.has_server(&server.via).then_some(server)
-    }
-
-    async fn sign_by(&self, server: &PolicyServer, pdu: &Pdu) -> Result<Pdu, RemoteError> {
-        let Some(port) = &self.rooms.inner.options.policy_servers else {
-            return Err(RemoteError::Unreachable("this server asks no others".to_owned()));
-        };
-        let signature = port.sign(&server.via, pdu.json()).await?;
-        server
-            .add_signature(pdu, &signature)
-            .ok_or_else(|| RemoteError::Unreachable("the policy server's signature is wrong".to_owned()))
     }
 }

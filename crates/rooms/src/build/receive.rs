@@ -20,9 +20,10 @@ use hs_room_rules::{
 use hs_storage::{append::NewEvent, graph::GraphNode};
 use ruma::{EventId, OwnedEventId, UserId};
 
-use super::Batch;
+use super::{Batch, policy::Approval};
 use crate::{
     WriteError,
+    policy::Refusals,
     receive::{Incoming, PduOutcome, short_reason},
     relation::relation_of,
     resolve::{Pending, PendingEvent, ResolveError},
@@ -40,10 +41,14 @@ pub(super) enum Before {
 type Slots = HashMap<(Arc<str>, Arc<str>), Arc<Pdu>>;
 
 impl Batch<'_> {
-    /// Takes an event of another server into the batch.
-    pub(crate) async fn receive(&mut self, incoming: &Incoming) -> Result<PduOutcome, WriteError> {
+    /// Takes an event of another server into the batch. `None` when the room's policy server has to be asked first.
+    pub(crate) async fn receive(
+        &mut self,
+        incoming: &Incoming,
+        refusals: &Refusals,
+    ) -> Result<Option<PduOutcome>, WriteError> {
         let pdu = &incoming.pdu;
-        let dropped = |why: &str| Ok(PduOutcome::Dropped(why.to_owned()));
+        let dropped = |why: &str| Ok(Some(PduOutcome::Dropped(why.to_owned())));
         if self.version == 0 {
             return dropped("this server is not in the room");
         }
@@ -56,7 +61,7 @@ impl Batch<'_> {
                 return dropped("an event of this id is in another room");
             }
             if node.position.is_some() || node.outcome == Outcome::Rejected {
-                return Ok(PduOutcome::Known(node.outcome));
+                return Ok(Some(PduOutcome::Known(node.outcome)));
             }
         }
         if pdu.type_str() == "m.room.create" {
@@ -66,14 +71,14 @@ impl Batch<'_> {
             |id: &&OwnedEventId| self.work.nodes.get(*id).is_none_or(|node| node.room != self.room.nid);
         let missing_auth: Vec<_> = pdu.auth_events().iter().filter(is_missing).cloned().collect();
         if !missing_auth.is_empty() {
-            return Ok(PduOutcome::MissingAuth(missing_auth));
+            return Ok(Some(PduOutcome::MissingAuth(missing_auth)));
         }
         let before = match self.state_before(incoming).await? {
             Before::Group(group) => group,
-            Before::Unknown(outcome) => return Ok(outcome),
+            Before::Unknown(outcome) => return Ok(Some(outcome)),
         };
         let before = if self.is_partial { self.with_members_of(pdu, before).await? } else { before };
-        let (mut outcome, mut incoming) = (self.judge(pdu, before).await?, incoming.clone());
+        let mut outcome = self.judge(pdu, before).await?;
         if let PduOutcome::Rejected(why) = &outcome
             && incoming.state_before.is_some()
             && !self.is_past
@@ -83,13 +88,14 @@ impl Batch<'_> {
             return dropped(&format!("the state that another server told does not allow it: {why}"));
         }
         if outcome == PduOutcome::Accepted {
-            match self.approved_incoming(pdu).await {
-                Ok(approved) => incoming.pdu = approved,
-                Err(why) => outcome = PduOutcome::SoftFailed(why),
+            match self.approval_of(pdu, refusals) {
+                Approval::Given => {}
+                Approval::Refused(why) => outcome = PduOutcome::SoftFailed(why),
+                Approval::Unknown => return Ok(None),
             }
         }
-        self.push_received(&incoming, known.map(|node| node.nid), before, &outcome).await?;
-        Ok(outcome)
+        self.push_received(incoming, known.map(|node| node.nid), before, &outcome).await?;
+        Ok(Some(outcome))
     }
 
     pub(super) async fn state_before(&mut self, incoming: &Incoming) -> Result<Before, WriteError> {

@@ -47,6 +47,7 @@ impl RoomActions {
     ) -> Result<OwnedEventId, MembershipError> {
         self.wait_for_member(room, target.as_str()).await;
         let pdu = self.rooms.build_only(room, &WriteRequest::one(sender.clone(), intent)).await?;
+        let pdu = self.rooms.approved(room, pdu).await?;
         let server = target.server_name();
         let shown = self.rooms.list_shown_state(room, Some(&sender.user_id)).await?;
         let shown = shown.iter().map(|event| pdu_json(room, event, false)).collect::<Result<Vec<_>, _>>()?;
