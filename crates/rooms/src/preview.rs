@@ -105,7 +105,10 @@ impl Rooms {
         server: &ServerName,
     ) -> Result<HashMap<RoomNid, Preview>, StorageError> {
         let mut reader = self.inner.store.reader().await?;
-        let memberships = reader.list_stays_of_server(rooms, server).await?;
+        let here = self.list_joined_here(&mut reader, rooms).await?;
+        let mut memberships = reader.list_stays_of_server(rooms, server).await?;
+        // Who was in a room when this server left it may have left it since.
+        memberships.retain(|room, stay| *stay != Membership::Join || here.contains(room));
         let mut previews = read_previews(&mut reader, rooms, &memberships).await?;
         let allowed = all_allowed_rooms(&previews);
         if allowed.is_empty() {
@@ -113,6 +116,7 @@ impl Rooms {
         }
         let known = reader.find_room_nids(&allowed).await?;
         let nids: Vec<RoomNid> = known.values().copied().collect();
+        let nids = self.list_watched(&mut reader, &nids).await?;
         let of_server = reader.list_stays_of_server(&nids, server).await?;
         let is_joined = |room: &OwnedRoomId| {
             known.get(room).and_then(|nid| of_server.get(nid)) == Some(&Membership::Join)
@@ -121,6 +125,30 @@ impl Rooms {
             preview.is_in_allowed_room = preview.allowed_rooms.iter().any(is_joined);
         }
         Ok(previews)
+    }
+}
+
+impl Rooms {
+    /// Those of the rooms of which this server knows who is in them: it is in them itself, and all members are known. What it
+    /// remembers of others may no longer be so.
+    pub(crate) async fn list_watched(
+        &self,
+        reader: &mut Reader,
+        rooms: &[RoomNid],
+    ) -> Result<Vec<RoomNid>, StorageError> {
+        let joined = self.list_joined_here(reader, rooms).await?;
+        let partial = reader.list_partial_among(&joined).await?;
+        Ok(joined.into_iter().filter(|room| !partial.contains(room)).collect())
+    }
+
+    /// Those of the rooms that somebody of this server is in.
+    async fn list_joined_here(
+        &self,
+        reader: &mut Reader,
+        rooms: &[RoomNid],
+    ) -> Result<Vec<RoomNid>, StorageError> {
+        let own = reader.list_stays_of_server(rooms, self.server_name()).await?;
+        Ok(own.into_iter().filter(|(_, stay)| *stay == Membership::Join).map(|(room, _)| room).collect())
     }
 }
 

@@ -70,6 +70,18 @@ impl Reader {
         row.map(PartialRoom::try_from).transpose()
     }
 
+    /// Those of the rooms of which not all members are known.
+    pub async fn list_partial_among(&mut self, rooms: &[RoomNid]) -> Result<Vec<RoomNid>> {
+        let rooms: Vec<i64> = rooms.iter().map(|room| room.0).collect();
+        let found = sqlx::query_scalar!(
+            "SELECT room_nid FROM partial_rooms WHERE room_nid = ANY($1) AND whole_at IS NULL",
+            &rooms
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(found.into_iter().map(RoomNid).collect())
+    }
+
     /// Whether a server is said to be in a room of which not all members are known.
     pub async fn is_server_said_to_be_in(&mut self, room: RoomNid, server: &ServerName) -> Result<bool> {
         let is_said = sqlx::query_scalar!(

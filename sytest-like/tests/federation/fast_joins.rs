@@ -504,3 +504,26 @@ async fn a_neighbour_joins_a_crowded_room() {
     assert_eq!(joined(&bob, &room_id).await, joined(&alice, &room_id).await);
     hears(&bob, &room_id, &answered).await;
 }
+
+/// Before the members of a room are known, nobody is refused elsewhere for not being among them: it cannot be told.
+/// spec: server-server-api/#restricted-rooms
+/// covers: GET /_matrix/federation/v1/make_join/{roomId}/{userId}
+#[tokio::test]
+async fn restricted_joins_are_not_judged_by_a_part_of_the_members() {
+    let crowd = Crowd::start().await;
+    crowd.keep_members_secret();
+    crowd.joins(&crowd.alice).await;
+    let rules =
+        json!({"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": crowd.id()}]});
+    let state = json!([{"type": "m.room.join_rules", "content": rules}]);
+    let body = json!({"preset": "private_chat", "initial_state": state});
+    let room_id = crowd.alice.create_room(body).await;
+    let member = member(&crowd.fake, 3);
+
+    let answer = crowd.fake.try_make(crowd.server.name(), "join", &room_id, &member).await;
+
+    answer.expect_err(400, "M_UNABLE_TO_AUTHORISE_JOIN");
+    crowd.tell_members();
+    joined(&crowd.alice, crowd.id()).await;
+    crowd.fake.try_make(crowd.server.name(), "join", &room_id, &member).await.expect_ok();
+}

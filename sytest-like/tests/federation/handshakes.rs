@@ -96,6 +96,29 @@ async fn restricted_joins_that_cannot_be_judged() {
     answer.expect_err(400, "M_UNABLE_TO_GRANT_JOIN");
 }
 
+/// What a server remembers of a room that it has left is not vouched for: who was in it then may be out of it now.
+/// spec: server-server-api/#restricted-rooms
+/// covers: GET /_matrix/federation/v1/make_join/{roomId}/{userId}
+/// covers: PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}
+#[tokio::test]
+async fn members_of_rooms_that_were_left_are_not_vouched_for() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let lobby = fake.create_room("12", &bob);
+    alice.post(&path!("/v3/join/{}", lobby.id()), json!({})).query("via", fake.name()).await.expect_ok();
+    let room_id = restricted_room(&alice, lobby.id()).await;
+    let (template, version) = fake.make(server.name(), "join", &room_id, &bob).await;
+
+    alice.post(&path!("/v3/rooms/{}/leave", lobby.id()), json!({})).await.expect_ok();
+
+    let answer = fake.try_make(server.name(), "join", &room_id, &bob).await;
+    answer.expect_err(400, "M_UNABLE_TO_AUTHORISE_JOIN");
+    let join = fake.seal_template(template, version);
+    let answer = fake.try_submit(server.name(), "join", &room_id, &join).await;
+    answer.expect_err(400, "M_UNABLE_TO_AUTHORISE_JOIN");
+}
+
 /// A join that claims a member here let its sender in, who did not, is refused.
 /// spec: server-server-api/#restricted-rooms
 /// covers: PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}

@@ -106,27 +106,34 @@ impl RoomActions {
         rules: JoinRules,
         user: &Sender,
     ) -> Result<(), RestrictedJoinError> {
-        let rooms: Vec<OwnedRoomId> = rules
+        let mut rooms: Vec<OwnedRoomId> = rules
             .allow
             .into_iter()
             .filter_map(|condition| serde_json::from_value::<AllowCondition>(condition).ok())
             .filter(|condition| condition.kind == "m.room_membership")
             .map(|condition| condition.room_id)
             .collect();
-        if rooms.is_empty() {
-            return Err(RestrictedJoinError::NotAMember);
-        }
+        rooms.sort_unstable();
+        rooms.dedup();
         let mut reader = self.rooms.store().reader().await?;
-        if reader.is_joined_to_any(&rooms, user.nid).await? {
+        if self.rooms.is_local(&user.user_id) {
+            // Where this server's own users are is always known.
+            return if reader.is_joined_to_any(&rooms, user.nid).await? {
+                Ok(())
+            } else {
+                Err(RestrictedJoinError::NotAMember)
+            };
+        }
+        let nids: Vec<RoomNid> = reader.find_room_nids(&rooms).await?.into_values().collect();
+        let watched = self.rooms.list_watched(&mut reader, &nids).await?;
+        let memberships = reader.list_memberships_among(user.nid, &watched).await?;
+        if memberships.values().any(|membership| *membership == Membership::Join) {
             return Ok(());
         }
-        let known: Vec<RoomNid> = reader.find_room_nids(&rooms).await?.into_values().collect();
-        let own = reader.list_stays_of_server(&known, self.rooms.server_name()).await?;
-        let joined = own.values().filter(|membership| **membership == Membership::Join).count();
-        // Of a user of this server it is known that they are not where nobody of this server is.
-        if joined < rooms.len() && !self.rooms.is_local(&user.user_id) {
-            return Err(RestrictedJoinError::CannotTell);
-        }
-        Err(RestrictedJoinError::NotAMember)
+        Err(if watched.len() < rooms.len() {
+            RestrictedJoinError::CannotTell
+        } else {
+            RestrictedJoinError::NotAMember
+        })
     }
 }
