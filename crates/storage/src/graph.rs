@@ -106,6 +106,8 @@ pub struct RedactionRow {
 pub struct Forerunners {
     /// Those of the events that others name as predecessors, and that have been missing.
     pub missed: HashSet<OwnedEventId>,
+    /// Those that accepted events name as predecessors.
+    pub followed: HashSet<OwnedEventId>,
     /// Accepted redactions of the events, in the order in which they came.
     pub redactions: Vec<RedactionRow>,
 }
@@ -197,11 +199,14 @@ impl Reader {
     pub async fn find_forerunners(&mut self, room: RoomNid, events: &[&EventId]) -> Result<Forerunners> {
         let ids: Vec<&str> = events.iter().map(|id| id.as_str()).collect();
         let rows = sqlx::query!(
-            r#"SELECT DISTINCT prev_event_id AS "event_id!", NULL::bigint AS redaction, NULL::bigint AS position
-               FROM missing_prev_events
-               WHERE room_nid = $1 AND prev_event_id = ANY($2)
+            r#"SELECT m.prev_event_id AS "event_id!", NULL::bigint AS redaction, NULL::bigint AS position,
+                 BOOL_OR(e.outcome = 0) AS "is_followed!"
+               FROM missing_prev_events m
+               JOIN events e USING (event_nid)
+               WHERE m.room_nid = $1 AND m.prev_event_id = ANY($2)
+               GROUP BY m.prev_event_id
                UNION ALL
-               SELECT r.redacts_id, r.redaction_nid, e.stream_position
+               SELECT r.redacts_id, r.redaction_nid, e.stream_position, FALSE
                FROM redactions r
                JOIN events e ON e.event_nid = r.redaction_nid
                WHERE r.room_nid = $1 AND r.redacts_id = ANY($2) AND e.outcome = 0
@@ -219,7 +224,12 @@ impl Reader {
                 Some(nid) => found
                     .redactions
                     .push(RedactionRow { redaction: EventNid(nid), target: event_id.to_owned() }),
-                None => drop(found.missed.insert(event_id.to_owned())),
+                None => {
+                    found.missed.insert(event_id.to_owned());
+                    if row.is_followed {
+                        found.followed.insert(event_id.to_owned());
+                    }
+                }
             }
         }
         Ok(found)

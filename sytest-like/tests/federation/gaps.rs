@@ -1,8 +1,8 @@
 //! Events that come without those before them: the server asks for what it lacks, and copes with what it gets.
 
-use super::ground::{Shared, ids_of, versions};
+use super::ground::{Shared, ids_of, versions, with_fake};
 use sytest_like::fake::{Event, Reply};
-use sytest_like::{FakeServer, Value, json};
+use sytest_like::{FakeServer, Value, json, path};
 
 /// Messages that only the scripted server knows, the oldest first.
 fn unsent(shared: &Shared, count: usize) -> Vec<Event> {
@@ -562,4 +562,38 @@ async fn endless_history_is_not_followed_for_ever() {
     expect_alive(&shared).await;
     let asked = shared.fake.received("get_missing_events").len();
     assert!(asked < 60, "asked {asked} times");
+}
+
+/// A ban counts when it comes, though a message of the banned user that follows it came first and was refused.
+/// spec: server-server-api/#checks-performed-on-receipt-of-a-pdu
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn refused_events_do_not_take_the_effect_of_those_before_them() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let (bob, carol) = (fake.user("bob"), fake.user("carol"));
+    let room = fake.create_room("12", &bob);
+    room.add_state("m.room.member", &carol, &carol, json!({"membership": "join"}));
+    alice.post(&path!("/v3/join/{}", room.id()), json!({})).query("via", fake.name()).await.expect_ok();
+    let slots = [("m.room.power_levels", ""), ("m.room.member", &*carol)];
+    let auth = slots.map(|(event_type, key)| room.state_event(event_type, key).expect("it is set").id);
+    let ban = room.add_state("m.room.member", &carol, &bob, json!({"membership": "ban"}));
+    let message = room.message(&carol, "still here").auth(&[&auth[0], &auth[1]]).build();
+    room.add(&message);
+    fake.always("get_missing_events", Reply::json(json!({"events": []})));
+    // It is looked at once the state before it has been fetched; from then on it is known as what it is.
+    let mut is_refused = false;
+    for _ in 0..1000 {
+        let answer = fake.send_pdus(server.name(), &[&message]).await;
+        is_refused = answer.json["pdus"][&message.id]["error"].is_string();
+        if is_refused {
+            break;
+        }
+    }
+    assert!(is_refused, "the message of a banned user was not refused");
+
+    room.send_to(server.name(), &ban).await;
+
+    let member = alice.get_state(room.id(), "m.room.member", &carol).await.expect_ok();
+    member.has("membership", "ban");
 }

@@ -348,8 +348,7 @@ impl Batch<'_> {
         };
         self.work.nodes.insert(pdu.event_id().to_owned(), node);
         self.work.former_outliers.extend(outlier);
-        let was_missing = self.forerunners.missed.contains(pdu.event_id());
-        if was_missing {
+        if self.forerunners.missed.contains(pdu.event_id()) {
             self.work.found.push(pdu.event_id().to_owned());
         }
         self.work.events.push(NewEvent {
@@ -368,8 +367,9 @@ impl Batch<'_> {
         });
         if is_accepted && !self.is_past {
             self.note_accepted(pdu, &node).await?;
-            // What others already name as their predecessor is no end of the graph.
-            if !was_missing {
+            // What others already name as their predecessor is no end of the graph. Events that were refused do not count: nobody
+            // builds on them.
+            if !self.forerunners.followed.contains(pdu.event_id()) {
                 self.work.extremities.retain(|extremity| !prev.contains(&extremity.nid));
                 let state = state_after.unwrap_or(before);
                 self.work.extremities.push(Extremity { nid, event_id: pdu.event_id().to_owned(), state });
