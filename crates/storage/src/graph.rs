@@ -220,16 +220,13 @@ impl Reader {
         for row in rows {
             let event_id = events.iter().find(|id| id.as_str() == row.event_id);
             let Some(&event_id) = event_id else { continue };
-            match row.redaction {
-                Some(nid) => found
-                    .redactions
-                    .push(RedactionRow { redaction: EventNid(nid), target: event_id.to_owned() }),
-                None => {
-                    found.missed.insert(event_id.to_owned());
-                    if row.is_followed {
-                        found.followed.insert(event_id.to_owned());
-                    }
-                }
+            if let Some(nid) = row.redaction {
+                found.redactions.push(RedactionRow { redaction: EventNid(nid), target: event_id.to_owned() });
+                continue;
+            }
+            found.missed.insert(event_id.to_owned());
+            if row.is_followed {
+                found.followed.insert(event_id.to_owned());
             }
         }
         Ok(found)
