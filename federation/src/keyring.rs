@@ -24,9 +24,10 @@ use hs_room_rules::{
 use hs_storage::Store;
 use moka::sync::Cache;
 use ruma::{OwnedServerName, ServerName};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::fetch::Fetching;
+pub(crate) use self::pdus::run;
 pub use self::{
     document::{DocumentError, KeyDocument, ServerKey},
     pdus::PduError,
@@ -39,6 +40,9 @@ const CACHED_SERVERS: u64 = 10_000;
 /// whose turn has not come until then.
 const MAX_FETCHES: usize = 50;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many servers are asked at the same time because others want to know their keys, whoever these are, and for how long.
+const MAX_FETCHES_FOR_OTHERS: usize = 50;
+const PATIENCE_FOR_OTHERS: Duration = Duration::from_secs(10);
 /// How long the answer to a shared question is kept at most, should the one who asked have left before they took it out.
 const FETCH_TTL: Duration = Duration::from_secs(1);
 /// How soon notaries are asked about a server again.
@@ -154,6 +158,7 @@ struct Inner {
     own: Arc<KnownKeys>,
     known: Cache<OwnedServerName, Arc<KnownKeys>>,
     fetching: Fetching,
+    fetches_for_others: Semaphore,
     /// Servers that could not be asked, and how often in a row; and those that just were.
     pauses: Cache<OwnedServerName, Pause>,
     /// Servers about which notaries were asked a moment ago.
@@ -199,6 +204,7 @@ impl Keyring {
             known: Cache::builder().max_capacity(CACHED_SERVERS).build(),
             // Those who leave while they wait leave nothing behind.
             fetching: Fetching::builder().max_capacity(CACHED_SERVERS).time_to_live(FETCH_TTL).build(),
+            fetches_for_others: Semaphore::new(MAX_FETCHES_FOR_OTHERS),
             pauses: Cache::builder()
                 .max_capacity(CACHED_SERVERS)
                 .time_to_live(Duration::from_hours(24))
@@ -246,13 +252,13 @@ impl Keyring {
             let key_ids = query.key_ids.into_iter().collect();
             (query.server, Wanted { key_ids, valid_until_ms: query.minimum_valid_until_ms })
         });
-        self.find_directly(&wanted.collect()).await;
+        self.find_directly(&wanted.collect(), ForWhom::Others).await;
     }
 
     /// What is known of the keys of servers, after an attempt to know what is wanted: from memory, from the database, from
     /// the servers themselves, and from notaries, each asked for what those before lack.
     pub(crate) async fn find(&self, wanted: &WantedKeys) -> KeysByServer {
-        let mut search = self.find_directly(wanted).await;
+        let mut search = self.find_directly(wanted, ForWhom::Us).await;
         let asked = &self.inner.asked_notaries;
         let missing: Vec<OwnedServerName> =
             search.missing().into_iter().filter(|server| !asked.contains_key(server)).collect();
@@ -274,7 +280,7 @@ impl Keyring {
         search.found
     }
 
-    async fn find_directly<'a>(&self, wanted: &'a WantedKeys) -> Search<'a> {
+    async fn find_directly<'a>(&self, wanted: &'a WantedKeys, for_whom: ForWhom) -> Search<'a> {
         let mut search = Search { wanted, found: KeysByServer::new() };
         search.take(wanted.keys().filter_map(|server| Some((server.clone(), self.in_memory(server)?))));
         let missing = search.missing();
@@ -284,9 +290,19 @@ impl Keyring {
         search.take(self.load(&missing).await);
         let fetches = search.missing().into_iter().map(|server| {
             let keyring = self.clone();
-            async move { Some((keyring.fetch(&server).await?, server)) }
+            async move {
+                let _permit = match for_whom {
+                    ForWhom::Us => None,
+                    ForWhom::Others => Some(keyring.inner.fetches_for_others.acquire().await.ok()?),
+                };
+                Some((keyring.fetch(&server).await?, server))
+            }
         });
-        let fetched = gather(fetches.collect()).await;
+        let patience = match for_whom {
+            ForWhom::Us => PATIENCE,
+            ForWhom::Others => PATIENCE_FOR_OTHERS,
+        };
+        let fetched = gather(fetches.collect(), patience).await;
         search.take(fetched.into_iter().flatten().map(|(known, server)| (server, known)));
         search
     }
@@ -318,9 +334,16 @@ impl Search<'_> {
     }
 }
 
+/// Who wants to know keys: how much is done for it depends on that.
+#[derive(Clone, Copy, Debug)]
+enum ForWhom {
+    Us,
+    Others,
+}
+
 /// What comes of questions until the time is up. A slow one holds up nothing but itself.
-async fn gather<T>(questions: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let deadline = Instant::now() + PATIENCE;
+async fn gather<T>(questions: Vec<impl Future<Output = T>>, patience: Duration) -> Vec<T> {
+    let deadline = Instant::now() + patience;
     let mut answers = stream::iter(questions).buffer_unordered(MAX_FETCHES);
     let mut gathered = Vec::new();
     while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, answers.next()).await {

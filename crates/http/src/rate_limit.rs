@@ -69,8 +69,18 @@ impl<K: Eq + Hash> RateLimiter<K> {
         self.check_at(key, Instant::now())
     }
 
+    /// Takes `count` tokens for `key`, or none and says when there will be enough. They must not be more than the burst.
+    pub fn check_many(&self, key: K, count: u32) -> Result<(), LimitExceeded> {
+        self.take_at(key, count, Instant::now())
+    }
+
     /// As [`RateLimiter::check`], with the time given.
     pub fn check_at(&self, key: K, now: Instant) -> Result<(), LimitExceeded> {
+        self.take_at(key, 1, now)
+    }
+
+    fn take_at(&self, key: K, count: u32, now: Instant) -> Result<(), LimitExceeded> {
+        let count = f64::from(count);
         let rate = *self.rate.read();
         if rate.burst == 0 {
             return Ok(());
@@ -81,11 +91,11 @@ impl<K: Eq + Hash> RateLimiter<K> {
         }
         let bucket = buckets.entry(key).or_insert(Bucket { tokens: f64::from(rate.burst), refilled_at: now });
         bucket.refill(rate, now);
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
+        if bucket.tokens >= count {
+            bucket.tokens -= count;
             return Ok(());
         }
-        Err(LimitExceeded { retry_after: time_until_token(bucket.tokens, rate) })
+        Err(LimitExceeded { retry_after: time_until(count - bucket.tokens, rate) })
     }
 
     /// Whether `key` has a token, without taking it: for limits that only count failures.
@@ -97,7 +107,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
         if bucket.tokens >= 1.0 {
             return Ok(());
         }
-        Err(LimitExceeded { retry_after: time_until_token(bucket.tokens, rate) })
+        Err(LimitExceeded { retry_after: time_until(1.0 - bucket.tokens, rate) })
     }
 }
 
@@ -111,10 +121,10 @@ fn make_room<K: Eq + Hash>(buckets: &mut HashMap<K, Bucket>, rate: Rate, now: In
     }
 }
 
-fn time_until_token(tokens: f64, rate: Rate) -> Duration {
+fn time_until(missing: f64, rate: Rate) -> Duration {
     /// Longer than any client waits, and short enough that a clock or a configuration mended meanwhile is noticed.
     const LONGEST: f64 = 3600.0;
-    let seconds = if rate.per_second > 0.0 { (1.0 - tokens) / rate.per_second } else { LONGEST };
+    let seconds = if rate.per_second > 0.0 { missing / rate.per_second } else { LONGEST };
     Duration::from_secs_f64(seconds.clamp(0.001, LONGEST))
 }
 
@@ -177,6 +187,17 @@ mod tests {
         assert!(limiter.check_at("a", start + Duration::from_millis(500)).is_err());
         let much_later = start + Duration::from_hours(1);
         assert_eq!((0..10).filter(|_| limiter.check_at("a", much_later).is_ok()).count(), 3);
+    }
+
+    #[test]
+    fn many_tokens_are_taken_together_or_not_at_all() {
+        let limiter = RateLimiter::new(RATE);
+        let now = Instant::now();
+
+        assert!(limiter.take_at("a", 2, now).is_ok());
+        let refused = LimitExceeded { retry_after: Duration::from_millis(500) };
+        assert_eq!(limiter.take_at("a", 2, now), Err(refused));
+        assert!(limiter.check_at("a", now).is_ok());
     }
 
     #[test]

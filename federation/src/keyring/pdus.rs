@@ -115,7 +115,7 @@ fn is_good(key: &ServerKey, time_ms: i64, rules: &RoomVersionRules) -> bool {
 }
 
 /// Runs heavy work where it holds nobody up.
-async fn run<T: Send + 'static>(is_heavy: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run<T: Send + 'static>(is_heavy: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
     if !is_heavy {
         return work();
     }

@@ -24,7 +24,7 @@ use crate::config::OldKey;
 
 /// For how long others may keep our keys before they ask again.
 const VALIDITY_MS: i64 = 24 * 60 * 60 * 1_000;
-/// How often one address may ask for the keys of others, which makes us ask them in turn.
+/// About how many servers one address may ask for keys, which makes us ask them in turn.
 const QUERY_RATE: Rate = Rate { per_second: 10.0, burst: 200 };
 
 pub(super) fn routes() -> Router<FederationState> {

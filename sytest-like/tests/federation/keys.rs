@@ -191,3 +191,23 @@ async fn new_keys_count_at_once() {
 
     ask().await.expect_ok();
 }
+
+/// Asking for the keys of many servers at once counts as often as asking for those of each.
+/// spec: server-server-api/#post_matrixkeyv2query
+/// covers: POST /_matrix/key/v2/query
+/// not on synapse: how much is too much is for each server to say
+#[tokio::test]
+async fn queries_count_for_each_server_that_they_name() {
+    let (server, fake) = with_fake().await;
+    let names = |round: usize| -> Value {
+        let name = |number: usize| (format!("127.0.0.1:{}", 1 + round * 100 + number), json!({}));
+        Value::Object((0..100).map(name).collect())
+    };
+    let ask =
+        |round: usize| fake.post(server.name(), QUERY, json!({"server_keys": names(round)})).anonymous();
+
+    ask(0).await.expect_ok();
+    ask(1).await.expect_ok();
+
+    ask(2).await.expect_err(429, "M_LIMIT_EXCEEDED");
+}

@@ -69,12 +69,14 @@ pub(in crate::federation_api) async fn post(
     ip: ClientIp,
     JsonBody(body): JsonBody<Body>,
 ) -> Result<RawJson, ApiError> {
-    own.0.query_limit.check(ip_key(ip.0))?;
     if body.server_keys.len() > MAX_SERVERS {
         return Err(ApiError::invalid_param(format!(
             "At most {MAX_SERVERS} servers can be asked about at once"
         )));
     }
+    // Each may make us ask another server.
+    let count = u32::try_from(body.server_keys.len()).unwrap_or(u32::MAX).max(1);
+    own.0.query_limit.check_many(ip_key(ip.0), count)?;
     let queries = body.server_keys.into_iter().map(|(server, keys)| {
         let until_ms = keys.values().filter_map(|criteria| criteria.minimum_valid_until_ts).max();
         own.query(server, keys.into_keys().collect(), until_ms)
