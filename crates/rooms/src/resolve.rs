@@ -31,9 +31,6 @@ pub(crate) enum ResolveError {
     /// The events do not allow it.
     #[error(transparent)]
     Rules(#[from] state_res::ResolveError),
-    /// More forks than can be resolved at once.
-    #[error("the room has too many forks")]
-    TooManyForks,
     #[error("the database failed")]
     Storage(#[source] Arc<StorageError>),
 }
@@ -83,16 +80,15 @@ impl Resolved {
 type Conflict = (SlotNid, Vec<Option<EventNid>>);
 
 impl Rooms {
-    /// Resolves the states of some groups of a room.
+    /// Resolves the states of some groups of a room, in ascending order. Of more than can be compared at once the newest are
+    /// taken: a room that goes on with most of its forks is better off than one whose state stands still until they are united.
     pub(crate) async fn resolve_groups(
         &self,
         room: &Room,
         groups: &[StateGroupNid],
         pending: Pending<'_>,
     ) -> Result<Resolved, ResolveError> {
-        if groups.len() > MAX_SETS {
-            return Err(ResolveError::TooManyForks);
-        }
+        let groups = &groups[groups.len().saturating_sub(MAX_SETS)..];
         let mut chains = Vec::with_capacity(groups.len());
         for group in groups {
             chains.push(self.inner.groups.chain(*group, pending.groups).await?);
