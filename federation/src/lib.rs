@@ -21,5 +21,5 @@ mod server_policy;
 pub use history::History;
 pub use keyring::{Keyring, KeyringError, PduError};
 pub use outbound::client::{ClientError, ClientOptions, FederationClient, Limits, RequestError};
-pub use request_auth::{RequestAuthError, RequestVerifier, XMatrix};
+pub use request_auth::{RequestAuthError, RequestKey, RequestVerifier, XMatrix};
 pub use server_policy::{ServerPattern, ServerPatternError, ServerPolicy};

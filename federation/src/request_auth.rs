@@ -4,6 +4,7 @@
 
 mod header;
 
+use bytes::Bytes;
 use hs_room_rules::{
     canonical_json::{DuplicateKeys, Numbers, Object, ParseError, ParseOptions, Value},
     sign::{SigningKey, is_valid_signature},
@@ -12,12 +13,16 @@ use http::{HeaderMap, Method, header::AUTHORIZATION};
 use ruma::{OwnedServerName, ServerName};
 
 pub use self::header::{XMatrix, XMatrixError};
-use crate::{FederationClient, Keyring, KeyringError, ServerPolicy, outbound::Sender};
+use crate::{FederationClient, Keyring, KeyringError, ServerPolicy, keyring::run, outbound::Sender};
 
 /// How the body of a request is read to check its signature: transactions carry events of room versions that allow any
 /// number.
 const BODY: ParseOptions =
     ParseOptions { numbers: Numbers::Lenient, duplicate_keys: DuplicateKeys::LastWins };
+
+/// Up to which length a body is put into the form that is signed where it came in: longer ones take so long that others would
+/// wait for it.
+const MAX_INLINE_BYTES: usize = 64 * 1024;
 
 /// Why a request of another server is not answered.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +102,10 @@ impl SignedRequest<'_> {
     }
 }
 
+/// The key that a request must be signed with.
+#[derive(Clone, Debug)]
+pub struct RequestKey(String);
+
 /// Checks who made a request. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub struct RequestVerifier {
@@ -143,30 +152,47 @@ impl RequestVerifier {
         Ok(claim)
     }
 
+    /// The key that a request must be signed with. It may have to be fetched: the body is best read after that, so that nobody
+    /// has us hold bodies for servers without keys.
+    pub async fn find_key(&self, claim: &XMatrix) -> Result<RequestKey, RequestAuthError> {
+        let key = self.keyring.request_key(&claim.origin, &claim.key_id).await;
+        key.map(RequestKey).map_err(RequestAuthError::Key)
+    }
+
     /// Checks that the claimed server made a request. `uri` is path and query as they came; `body` is `None` where there
     /// was none.
     pub async fn verify(
         &self,
         claim: &XMatrix,
+        key: RequestKey,
         (method, uri): (&Method, &str),
-        body: Option<&[u8]>,
+        body: Option<&Bytes>,
     ) -> Result<(), RequestAuthError> {
-        // Servers that are older than the field in the header sign whom they mean all the same.
-        let destination = Some(&*self.server_name);
-        let signed = SignedRequest { method, uri, origin: &claim.origin, destination, body };
-        let text = signed.text()?;
-        let key = self.keyring.request_key(&claim.origin, &claim.key_id).await;
-        let key = key.map_err(RequestAuthError::Key)?;
-        if is_valid_signature(&text, &key, &claim.signature) {
-            if let Some(sender) = &self.sender {
-                sender.heard_from(&claim.origin);
+        let (method, uri, body) = (method.clone(), uri.to_owned(), body.cloned());
+        let (claim, server_name) = (claim.clone(), self.server_name.clone());
+        let is_large = body.as_ref().is_some_and(|body| body.len() > MAX_INLINE_BYTES);
+        let check = move || {
+            // Servers that are older than the field in the header sign whom they mean all the same.
+            let destination = Some(&*server_name);
+            let signed = SignedRequest {
+                method: &method,
+                uri: &uri,
+                origin: &claim.origin,
+                destination,
+                body: body.as_deref(),
+            };
+            if is_valid_signature(&signed.text()?, &key.0, &claim.signature) {
+                return Ok(claim.origin);
             }
-            if let Some(client) = &self.client {
-                client.heard_from(&claim.origin);
-            }
-            return Ok(());
+            Err(RequestAuthError::Signature { origin: claim.origin, key_id: claim.key_id })
+        };
+        let origin = run(is_large, check).await?;
+        if let Some(sender) = &self.sender {
+            sender.heard_from(&origin);
         }
-        let (origin, key_id) = (claim.origin.clone(), claim.key_id.clone());
-        Err(RequestAuthError::Signature { origin, key_id })
+        if let Some(client) = &self.client {
+            client.heard_from(&origin);
+        }
+        Ok(())
     }
 }

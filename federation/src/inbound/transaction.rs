@@ -28,6 +28,7 @@ use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
 
 use super::gaps::Gaps;
 use crate::{Keyring, inbound::edus::Edus};
@@ -45,6 +46,9 @@ const MAX_STAGED_OF_ORIGIN: i64 = 10_000;
 const MAX_STAGED_IN_ROOM: i64 = 2_000;
 /// How many may wait in a room that the server is not in, as far as is known here.
 const MAX_STAGED_OF_STRANGER: i64 = 50;
+/// How many transactions of one server may wait for their turn. One that keeps to the rules sends the next one when the one
+/// before is answered.
+const MAX_WAITING: usize = 3;
 /// For how long the answer to a transaction is remembered. After that, repeating it does no harm either: events are known
 /// by their ids, and messages to devices by theirs.
 const REMEMBER: Duration = Duration::from_mins(10);
@@ -69,6 +73,9 @@ pub enum TransactionError {
     /// More than a transaction may have.
     #[error("a transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs")]
     TooMany,
+    /// Others of the same server wait already.
+    #[error("transactions must be sent one at a time")]
+    TooManyWaiting,
     /// The database failed.
     #[error("the transaction could not be written down")]
     Storage(#[source] Arc<StorageError>),
@@ -97,8 +104,16 @@ struct Inner {
     edus: Edus,
     clock: Arc<dyn Clock>,
     /// One transaction of a server at a time.
-    turns: Mutex<HashMap<OwnedServerName, Weak<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<OwnedServerName, Weak<Turn>>>,
     answers: Cache<(OwnedServerName, String), Arc<PduResults>>,
+}
+
+/// Whose turn it is among the transactions of a server.
+#[derive(Debug)]
+struct Turn {
+    /// One place for the one that is worked on, and the others for those that wait.
+    places: Arc<Semaphore>,
+    working: tokio::sync::Mutex<()>,
 }
 
 impl Transactions {
@@ -121,9 +136,10 @@ impl Transactions {
         }
         let key = (origin.clone(), txn_id);
         let (this, turn) = (self.clone(), self.turn(&origin));
+        let places = turn.places.clone();
         // A task of its own: whoever asked may hang up, and what is begun is finished.
         let work = async move {
-            let _turn = turn.lock().await;
+            let _working = turn.working.lock().await;
             let told = Edus::read(&origin, &edus);
             let (results, taken) =
                 tokio::join!(this.take_pdus(&origin, pdus), this.inner.edus.take_lasting(&origin, &told));
@@ -133,6 +149,11 @@ impl Transactions {
             Ok::<_, TransactionError>(Arc::new(results))
         };
         let answer = self.inner.answers.try_get_with(key, async move {
+            let place = places.try_acquire_owned().map_err(|_| TransactionError::TooManyWaiting)?;
+            let work = async move {
+                let _place = place;
+                work.await
+            };
             #[expect(
                 clippy::disallowed_methods,
                 reason = "its end is awaited here, or by nobody if the caller hung up"
@@ -143,13 +164,14 @@ impl Transactions {
         answer.await.map_err(|error| TransactionError::clone(&error))
     }
 
-    fn turn(&self, origin: &ServerName) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, origin: &ServerName) -> Arc<Turn> {
         let mut turns = self.inner.turns.lock();
         if let Some(turn) = turns.get(origin).and_then(Weak::upgrade) {
             return turn;
         }
         turns.retain(|_, turn| turn.strong_count() > 0);
-        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        let places = Arc::new(Semaphore::new(1 + MAX_WAITING));
+        let turn = Arc::new(Turn { places, working: tokio::sync::Mutex::default() });
         turns.insert(origin.to_owned(), Arc::downgrade(&turn));
         turn
     }

@@ -30,10 +30,11 @@ where
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let verifier = RequestVerifier::from_ref(state);
         let claim = verifier.claim(request.headers()).map_err(refusal)?;
+        let key = verifier.find_key(&claim).await.map_err(refusal)?;
         let args = RawArgs::read::<T, S>(request, state).await?;
         let uri = args.parts.uri.path_and_query().map_or("/", |uri| uri.as_str());
-        let body = args.has_body.then_some(&*args.body);
-        let verified = verifier.verify(&claim, (&args.parts.method, uri), body).await;
+        let body = args.has_body.then_some(&args.body);
+        let verified = verifier.verify(&claim, key, (&args.parts.method, uri), body).await;
         verified.map_err(refusal)?;
         Ok(Self(claim.origin, args.parse()?))
     }

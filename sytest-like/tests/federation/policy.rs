@@ -265,3 +265,37 @@ async fn history_is_not_asked_about() {
     assert_eq!(read, ["before 4", "before 3", "before 2", "before 1", "before 0"]);
     assert!(fake.received(SIGN).is_empty(), "history was asked about");
 }
+
+/// A server sends its transactions one at a time; of those that do not, some have to wait, and more are told to come again.
+/// spec: server-server-api/#transactions
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+/// not on synapse: it speaks an earlier form of it
+#[tokio::test]
+async fn few_transactions_of_a_server_wait_for_their_turn() {
+    let shared = Arc::new(Shared::start().await);
+    choose(&shared).await;
+    // The first one takes until the policy server has answered.
+    let released = tokio::sync::watch::Sender::new(false);
+    let waiting = released.subscribe();
+    shared.fake.answer_async(SIGN, move |_| {
+        let mut waiting = waiting.clone();
+        async move {
+            // An error means that the case is over.
+            let _ = waiting.wait_for(|released| *released).await;
+            Some(Reply::error(400, "M_FORBIDDEN"))
+        }
+    });
+    let events: Vec<Event> =
+        (0..5).map(|number| shared.room.message(&shared.bob, &format!("{number}")).build()).collect();
+    let mut sending = tokio::task::JoinSet::new();
+    for event in events {
+        let shared = shared.clone();
+        sending.spawn(async move { shared.fake.transaction(shared.server.name(), &[event.json], &[]).await });
+    }
+    let refused = sending.join_next().await.expect("five are sent").expect("no panic");
+    refused.expect_err(429, "M_LIMIT_EXCEEDED");
+    released.send_replace(true);
+    for answer in sending.join_all().await {
+        answer.expect_ok();
+    }
+}

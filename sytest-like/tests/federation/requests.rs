@@ -202,3 +202,27 @@ async fn rubbish_for_keys_is_refused() {
         expect_unauthorized(liar.get(server.name(), PROFILE).query("user_id", &alice.id).await);
     }
 }
+
+/// Who signs is found out before the body is looked at: a server without keys is refused for that, whatever it sends.
+/// spec: server-server-api/#request-authentication
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn keys_come_before_the_body() {
+    let (server, fake, _) = scene().await;
+    let request = fake.transaction(server.name(), &[], &[]).origin("127.0.0.1:1").raw_body("no JSON");
+
+    request.await.expect_err(401, "M_UNAUTHORIZED");
+
+    fake.transaction(server.name(), &[], &[]).raw_body("no JSON").await.expect_err(400, "M_NOT_JSON");
+}
+
+/// A long body is checked like a short one.
+/// spec: server-server-api/#request-authentication
+/// covers: PUT /_matrix/federation/v1/send/{txnId}
+#[tokio::test]
+async fn long_bodies_are_signed_too() {
+    let (server, fake, _) = scene().await;
+    let edu = json!({"edu_type": "org.example.long", "content": {"text": "x".repeat(100_000)}});
+    fake.transaction(server.name(), &[], std::slice::from_ref(&edu)).await.expect_ok();
+    expect_unauthorized(fake.transaction(server.name(), &[], &[edu]).with_bad_signature().await);
+}
