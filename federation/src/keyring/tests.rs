@@ -470,7 +470,8 @@ async fn slow_servers_hold_up_no_others() {
     };
 
     // The quick ones pass by the slow one.
-    let slow = gather((0..500).map(|number| takes(if number == 0 { 12 } else { 1 })).collect(), PATIENCE).await;
+    let slow =
+        gather((0..500).map(|number| takes(if number == 0 { 12 } else { 1 })).collect(), PATIENCE).await;
     assert_eq!((slow.len(), begun_at.elapsed()), (500, Duration::from_secs(12)));
 
     let silent = gather((0..130).map(|_| takes(12)).collect(), PATIENCE).await;
