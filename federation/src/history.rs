@@ -23,6 +23,7 @@ use hs_storage::{StorageError, events::Order};
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::backfill::get_backfill};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio_util::task::TaskTracker;
 
 use crate::{FederationClient, Limits, graph::in_order, inbound::fetch::Fetch};
 
@@ -46,12 +47,13 @@ pub struct History {
     client: FederationClient,
     fetch: Fetch,
     turns: Arc<Mutex<HashMap<RoomNid, Arc<AsyncMutex<()>>>>>,
+    tasks: TaskTracker,
 }
 
 impl History {
     /// The history of `rooms`.
     pub fn new(rooms: Rooms, client: FederationClient, fetch: Fetch) -> Self {
-        Self { rooms, client, fetch, turns: Arc::default() }
+        Self { rooms, client, fetch, turns: Arc::default(), tasks: TaskTracker::new() }
     }
 
     /// A page of a room's history; where it reaches what this server does not have, other servers are asked first.
@@ -92,7 +94,7 @@ impl History {
             return Ok(tokio::time::timeout(PATIENCE, turn.lock()).await.is_ok());
         };
         let (this, room, ends) = (self.clone(), room.clone(), ends.to_vec());
-        let fetching = tokio::spawn(async move {
+        let fetching = self.tasks.spawn(async move {
             let is_fetched = this.ask_around(&room, &ends).await;
             drop(guard);
             is_fetched

@@ -2,10 +2,11 @@
 //! events. It is read when a room first needs its state resolved, and grows with what comes after.
 
 use std::{
-    collections::{BTreeSet, BinaryHeap, HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet},
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
 use hs_model::ids::{EventNid, RoomNid};
 use hs_storage::{StorageError, Store, graph::AuthEdges};
 use moka::sync::Cache;
@@ -17,17 +18,25 @@ const MAX_GRAPHS: u64 = 500;
 /// How many states can be compared at once: one bit each.
 pub(crate) const MAX_SETS: usize = 63;
 
+/// A place in [`AuthGraph::nodes`].
+type Index = u32;
+
 #[derive(Debug)]
 struct Node {
-    auth: SmallVec<[EventNid; 4]>,
-    /// Greater than that of each of its auth events.
+    event: EventNid,
+    auth: SmallVec<[Index; 4]>,
+    /// Greater than that of each of its auth events; 0 while it is not known.
     level: u32,
+    /// Whether more is known of the event than that another names it.
+    is_known: bool,
 }
 
-/// The graph of one room.
+/// The graph of one room. Events are found once by their numbers and from there on by their places, since a large room has
+/// tens of thousands.
 #[derive(Debug, Default)]
 pub(crate) struct AuthGraph {
-    nodes: HashMap<EventNid, Node>,
+    places: HashMap<EventNid, Index, RandomState>,
+    nodes: Vec<Node>,
 }
 
 /// An event that is in the auth chains of some states, and not of all.
@@ -40,7 +49,23 @@ pub(crate) struct Differing {
 
 impl AuthGraph {
     pub(crate) fn contains(&self, event: EventNid) -> bool {
-        self.nodes.contains_key(&event)
+        self.find(event).is_some()
+    }
+
+    fn find(&self, event: EventNid) -> Option<Index> {
+        self.places.get(&event).copied().filter(|place| self.node(*place).is_known)
+    }
+
+    fn node(&self, place: Index) -> &Node {
+        &self.nodes[place as usize]
+    }
+
+    fn place_of(&mut self, event: EventNid) -> Index {
+        let nodes = &mut self.nodes;
+        *self.places.entry(event).or_insert_with(|| {
+            nodes.push(Node { event, auth: SmallVec::new(), level: 0, is_known: false });
+            nodes.len() as Index - 1
+        })
     }
 
     /// Adds events in any order. What they refer to must be among them or known; what is not counts as having no auth
@@ -48,47 +73,46 @@ impl AuthGraph {
     pub(crate) fn extend(&mut self, edges: impl IntoIterator<Item = AuthEdges>) {
         let mut added = Vec::new();
         for edge in edges {
-            if let Entry::Vacant(vacant) = self.nodes.entry(edge.event) {
-                added.push(edge.event);
-                vacant.insert(Node { auth: edge.auth.into_iter().collect(), level: 0 });
+            let place = self.place_of(edge.event);
+            if !self.node(place).is_known {
+                added.push(place);
+                let auth = edge.auth.into_iter().map(|auth| self.place_of(auth)).collect();
+                let node = &mut self.nodes[place as usize];
+                (node.auth, node.is_known) = (auth, true);
             }
         }
-        for event in added {
-            self.find_level(event);
+        for place in added {
+            self.find_level(place);
         }
     }
 
     /// Computes the level of an event, and of those that it needs. Iterative: chains can be very long.
-    fn find_level(&mut self, event: EventNid) {
-        let mut stack = vec![event];
+    fn find_level(&mut self, place: Index) {
+        let mut stack = vec![place];
         let mut entered = HashSet::new();
-        while let Some(event) = stack.pop() {
-            let Some(node) = self.nodes.get(&event) else { continue };
+        while let Some(place) = stack.pop() {
+            let node = self.node(place);
             if node.level > 0 {
                 continue;
             }
-            let level_of = |auth: &EventNid| self.nodes.get(auth).map_or(1, |node| node.level);
-            let unknown: SmallVec<[EventNid; 4]> =
-                node.auth.iter().filter(|auth| level_of(auth) == 0).copied().collect();
+            let is_without_level = |auth: &Index| {
+                let node = self.node(*auth);
+                node.is_known && node.level == 0
+            };
+            let unknown: SmallVec<[Index; 4]> = node.auth.iter().copied().filter(is_without_level).collect();
             // Events of versions 1 and 2 could name each other; the second visit ends the cycle.
-            if unknown.is_empty() || !entered.insert(event) {
+            if unknown.is_empty() || !entered.insert(place) {
+                let level_of = |auth: &Index| {
+                    let node = self.node(*auth);
+                    if node.is_known { node.level } else { 1 }
+                };
                 let level = 1 + node.auth.iter().map(level_of).max().unwrap_or(0);
-                if let Some(node) = self.nodes.get_mut(&event) {
-                    node.level = level;
-                }
+                self.nodes[place as usize].level = level;
             } else {
-                stack.push(event);
+                stack.push(place);
                 stack.extend(unknown);
             }
         }
-    }
-
-    fn auth_of(&self, event: EventNid) -> &[EventNid] {
-        self.nodes.get(&event).map_or(&[], |node| &node.auth)
-    }
-
-    fn level(&self, event: EventNid) -> u32 {
-        self.nodes.get(&event).map_or(0, |node| node.level)
     }
 
     /// The auth difference of states, each given by those of its events that not all have; `shared` are those that all
@@ -99,45 +123,36 @@ impl AuthGraph {
         shared: impl IntoIterator<Item = EventNid>,
     ) -> Vec<Differing> {
         let all = (1_u64 << sets.len()) - 1;
-        let mut reached: HashMap<EventNid, u64> = HashMap::new();
-        let mut partial: HashSet<EventNid> = HashSet::new();
-        let mut queue: BinaryHeap<(u32, EventNid)> = BinaryHeap::new();
-        for event in shared {
-            if reached.insert(event, all).is_none() {
-                queue.push((self.level(event), event));
+        let mut walk = Walk::new(self.nodes.len(), all);
+        // What is not known has no auth events.
+        let mut strangers: BTreeMap<EventNid, u64> = BTreeMap::new();
+        let mut begin = Vec::new();
+        for place in shared.into_iter().filter_map(|event| self.find(event)) {
+            if walk.reach(place, all) {
+                begin.push((self.node(place).level, place));
             }
         }
         for (i, set) in sets.iter().enumerate() {
             for event in set {
-                let mask = reached.entry(*event).or_insert_with(|| {
-                    queue.push((self.level(*event), *event));
-                    0
-                });
-                *mask |= 1 << i;
-                if *mask == all {
-                    partial.remove(event);
-                } else {
-                    partial.insert(*event);
+                match self.find(*event) {
+                    Some(place) if walk.reach(place, 1 << i) => begin.push((self.node(place).level, place)),
+                    Some(_) => {}
+                    None => *strangers.entry(*event).or_default() |= 1 << i,
                 }
             }
         }
-        let mut difference = Vec::new();
-        while !partial.is_empty() {
-            let Some((_, event)) = queue.pop() else { break };
-            let mask = reached.get(&event).copied().unwrap_or(all);
-            if partial.remove(&event) {
-                difference.push(Differing { event, sets: mask });
+        let strangers = strangers.into_iter().filter(|(_, sets)| *sets != all);
+        let mut difference: Vec<_> = strangers.map(|(event, sets)| Differing { event, sets }).collect();
+        let mut queue = BinaryHeap::from(begin);
+        while walk.open > 0 {
+            let Some((_, place)) = queue.pop() else { break };
+            let (node, sets) = (self.node(place), walk.leave(place));
+            if sets != all {
+                difference.push(Differing { event: node.event, sets });
             }
-            for auth in self.auth_of(event) {
-                let known = reached.entry(*auth).or_insert_with(|| {
-                    queue.push((self.level(*auth), *auth));
-                    0
-                });
-                *known |= mask;
-                if *known == all {
-                    partial.remove(auth);
-                } else {
-                    partial.insert(*auth);
+            for auth in &node.auth {
+                if walk.reach(*auth, sets) {
+                    queue.push((self.node(*auth).level, *auth));
                 }
             }
         }
@@ -148,34 +163,85 @@ impl AuthGraph {
     ///
     /// <https://spec.matrix.org/v1.19/rooms/v12/#definitions>
     pub(crate) fn subgraph(&self, conflicted: &BTreeSet<EventNid>) -> HashSet<EventNid> {
+        let places: Vec<Index> =
+            conflicted.iter().filter_map(|event| self.places.get(event).copied()).collect();
+        let mut inside = vec![false; self.nodes.len()];
+        let mut is_visited = vec![false; self.nodes.len()];
+        for place in &places {
+            inside[*place as usize] = true;
+            is_visited[*place as usize] = true;
+        }
         // No path leads to an event of a lower level than the lowest of those where paths end.
-        let Some(lowest) = conflicted.iter().map(|event| self.level(*event)).min() else {
-            return HashSet::new();
-        };
-        let mut visited: HashSet<EventNid> = conflicted.clone().into_iter().collect();
-        let mut stack: Vec<EventNid> = conflicted.iter().copied().collect();
-        while let Some(event) = stack.pop() {
-            for auth in self.auth_of(event) {
-                if self.level(*auth) >= lowest && visited.insert(*auth) {
-                    stack.push(*auth);
+        let lowest = places.iter().map(|place| self.node(*place).level).min().unwrap_or(0);
+        let mut visited = places;
+        let mut next = 0;
+        while let Some(place) = visited.get(next).copied() {
+            next += 1;
+            for auth in &self.node(place).auth {
+                let is_new = self.node(*auth).level >= lowest && !is_visited[*auth as usize];
+                if is_new {
+                    is_visited[*auth as usize] = true;
+                    visited.push(*auth);
                 }
             }
         }
         // From the lowest up: in the subgraph is what is conflicted, or has an auth event in the subgraph.
-        let mut order: Vec<EventNid> = visited.into_iter().collect();
-        order.sort_unstable_by_key(|event| self.level(*event));
-        let mut inside: HashSet<EventNid> = HashSet::new();
-        for event in order {
-            if conflicted.contains(&event) || self.auth_of(event).iter().any(|auth| inside.contains(auth)) {
-                inside.insert(event);
-            }
+        visited.sort_unstable_by_key(|place| self.node(*place).level);
+        for place in &visited {
+            inside[*place as usize] |= self.node(*place).auth.iter().any(|auth| inside[*auth as usize]);
         }
-        inside
+        let found = visited.into_iter().filter(|place| inside[*place as usize]);
+        found.map(|place| self.node(place).event).chain(conflicted.iter().copied()).collect()
     }
 
-    /// The auth events of events that are not known.
-    fn unknown_below(&self, events: &[EventNid]) -> Vec<EventNid> {
+    /// Those of the events that are not known.
+    fn unknown_of(&self, events: &[EventNid]) -> Vec<EventNid> {
         events.iter().filter(|event| !self.contains(**event)).copied().collect()
+    }
+}
+
+/// Which states' chains have led to which events so far.
+struct Walk {
+    all: u64,
+    /// One bit for each state, by place.
+    reached: Vec<u64>,
+    is_left: Vec<bool>,
+    /// How many events were reached by some states' chains and not by all, and not left yet.
+    open: usize,
+}
+
+impl Walk {
+    fn new(nodes: usize, all: u64) -> Self {
+        Self { all, reached: vec![0; nodes], is_left: vec![false; nodes], open: 0 }
+    }
+
+    fn is_open(&self, place: Index) -> bool {
+        let sets = self.reached[place as usize];
+        sets != 0 && sets != self.all
+    }
+
+    /// The chains of some states lead to an event. Whether it is the first time that any do.
+    fn reach(&mut self, place: Index, sets: u64) -> bool {
+        if self.is_left[place as usize] {
+            return false;
+        }
+        let (is_first, was_open) = (self.reached[place as usize] == 0, self.is_open(place));
+        self.reached[place as usize] |= sets;
+        match (was_open, self.is_open(place)) {
+            (false, true) => self.open += 1,
+            (true, false) => self.open -= 1,
+            _ => {}
+        }
+        is_first
+    }
+
+    /// No more chains lead to an event. Those that do.
+    fn leave(&mut self, place: Index) -> u64 {
+        if self.is_open(place) {
+            self.open -= 1;
+        }
+        self.is_left[place as usize] = true;
+        self.reached[place as usize]
     }
 }
 
@@ -209,14 +275,14 @@ impl AuthGraphs {
             graph
         };
         graph.lock().extend(pending);
-        let mut unknown = graph.lock().unknown_below(events);
+        let mut unknown = graph.lock().unknown_of(events);
         let mut found: HashMap<EventNid, AuthEdges> = HashMap::new();
         // What came since the graph was read, and what that refers to.
         while !unknown.is_empty() {
             let edges = self.store.reader().await?.list_auth_edges_of(&unknown).await?;
             let below: Vec<EventNid> = edges.iter().flat_map(|edge| edge.auth.iter().copied()).collect();
             found.extend(edges.into_iter().map(|edge| (edge.event, edge)));
-            unknown = graph.lock().unknown_below(&below);
+            unknown = graph.lock().unknown_of(&below);
             unknown.retain(|event| !found.contains_key(event));
             unknown.sort_unstable();
             unknown.dedup();

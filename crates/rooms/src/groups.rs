@@ -52,16 +52,22 @@ impl Chain {
         (event != EMPTIED).then_some(event)
     }
 
+    /// All of the state, in the order of the slots.
+    pub(crate) fn list(&self) -> Vec<(SlotNid, EventNid)> {
+        let mut all = Vec::with_capacity(self.0.iter().map(|row| row.delta.len()).sum());
+        for row in &self.0 {
+            all.extend_from_slice(&row.delta);
+        }
+        // Each row is in order, which a stable sort makes use of; of one slot it leaves the newest row's first.
+        all.sort_by_key(|(slot, _)| *slot);
+        all.dedup_by_key(|(slot, _)| *slot);
+        all.retain(|(_, event)| *event != EMPTIED);
+        all
+    }
+
     /// All of the state.
     pub(crate) fn entries(&self) -> BTreeMap<SlotNid, EventNid> {
-        let mut state = BTreeMap::new();
-        for row in &self.0 {
-            for (slot, event) in &row.delta {
-                state.entry(*slot).or_insert(*event);
-            }
-        }
-        state.retain(|_, event| *event != EMPTIED);
-        state
+        self.list().into_iter().collect()
     }
 
     /// The slots in which any of some groups may differ: those that changed since the newest group that all descend from.

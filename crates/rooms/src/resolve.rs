@@ -210,7 +210,7 @@ impl Work<'_> {
             self.conflicts.iter().flat_map(|(_, v)| v.iter().flatten()).copied().collect();
         let slots: HashSet<SlotNid> = self.conflicts.iter().map(|(slot, _)| *slot).collect();
         let shared: Vec<EventNid> = self.chains[0]
-            .entries()
+            .list()
             .into_iter()
             .filter(|(slot, _)| !slots.contains(slot))
             .map(|(_, event)| event)
