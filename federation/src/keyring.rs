@@ -288,6 +288,10 @@ impl Keyring {
             return search;
         }
         search.take(self.load(&missing).await);
+        // Somebody may have fetched them while the database was asked.
+        let missing = search.missing();
+        search
+            .take(missing.into_iter().filter_map(|server| Some((server.clone(), self.in_memory(&server)?))));
         let fetches = search.missing().into_iter().map(|server| {
             let keyring = self.clone();
             async move {

@@ -119,6 +119,8 @@ impl Serving {
                 () = stop.cancelled() => return Ok(()),
                 _ = tick.tick() => {
                     self.line_up_due();
+                    // Before those who are owed nothing are forgotten.
+                    self.greet_recovered().await?;
                     self.repeat().await?;
                     if !self.settle(inner.options.patience).await? {
                         return Ok(());
