@@ -160,9 +160,8 @@ impl History {
         let answer = self.client.send(server, request, Limits::within(PATIENCE)).await?;
         let texts = answer.pdus.iter().take(PER_REQUEST as usize).map(|pdu| pdu.get().to_owned()).collect();
         let events = self.fetch.verify_past(room, texts).await;
-        let missing = self.rooms.store().reader().await?.list_missing_prev(room.nid, ends).await?;
-        let events = ancestors(events, missing);
-        self.take_in(room, server, events).await
+        let events = events.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
+        self.take_in(room, server, in_order(events)).await
     }
 
     /// Takes in events of the past, oldest first, with the state before those whose own past is missing.
@@ -197,21 +196,6 @@ impl History {
         }
         Ok(taken)
     }
-}
-
-/// Those of the events that come before others, as `missing` names the first of them: what is no past of the room is not
-/// taken for it. Each after those before it.
-fn ancestors(events: Vec<Arc<Pdu>>, missing: Vec<OwnedEventId>) -> Vec<Arc<Pdu>> {
-    let mut given: HashMap<OwnedEventId, Arc<Pdu>> =
-        events.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
-    let (mut found, mut wanted) = (HashMap::new(), missing);
-    while let Some(id) = wanted.pop() {
-        if let Some(pdu) = given.remove(&id) {
-            wanted.extend(pdu.prev_events().iter().cloned());
-            found.insert(id, pdu);
-        }
-    }
-    in_order(found)
 }
 
 fn is_new(outcome: &PduOutcome) -> bool {

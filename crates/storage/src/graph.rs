@@ -253,32 +253,13 @@ impl Reader {
         )
         .fetch_all(self.conn())
         .await?;
-        rows.into_iter().map(|id| event_id_of(id, "events", "event_id")).collect()
+        let parse = |id: String| {
+            let wrong =
+                |_| StorageError::Inconsistent { table: "events", column: "event_id", row: id.clone() };
+            OwnedEventId::try_from(id.as_str()).map_err(wrong)
+        };
+        rows.into_iter().map(parse).collect()
     }
-
-    /// The predecessors of some events of a room that are not stored.
-    pub async fn list_missing_prev(
-        &mut self,
-        room: RoomNid,
-        of: &[OwnedEventId],
-    ) -> Result<Vec<OwnedEventId>> {
-        let of: Vec<&str> = of.iter().map(|id| id.as_str()).collect();
-        let rows = sqlx::query_scalar!(
-            "SELECT DISTINCT m.prev_event_id
-             FROM missing_prev_events m
-             JOIN events e USING (event_nid)
-             WHERE m.room_nid = $1 AND e.event_id = ANY($2)",
-            room.0,
-            &of as &[&str]
-        )
-        .fetch_all(self.conn())
-        .await?;
-        rows.into_iter().map(|id| event_id_of(id, "missing_prev_events", "prev_event_id")).collect()
-    }
-}
-
-fn event_id_of(id: String, table: &'static str, column: &'static str) -> Result<OwnedEventId> {
-    OwnedEventId::try_from(id.as_str()).map_err(|_| StorageError::Inconsistent { table, column, row: id })
 }
 
 fn edges(event: i64, auth: Vec<i64>) -> AuthEdges {

@@ -32,10 +32,11 @@ use crate::{Limits, RequestError, graph::in_order};
 const WORKING_TIME_MS: i64 = 120_000;
 /// How many waiting events of a server in a room are taken up at once.
 const AT_ONCE: i64 = 100;
-/// How often a gap is tried, and how long after a failure: first this, then each time twice as long. That is most of a day,
-/// since the event was acknowledged: an outage must not lose it.
-const MAX_ATTEMPTS: i32 = 12;
+/// How often a gap is tried: for most of a day, since the event was acknowledged, and an outage must not lose it.
+const MAX_ATTEMPTS: i32 = 18;
+/// How long after a failure it is tried again: so often after this time, then each time after twice as long.
 const FIRST_RETRY_MS: i64 = 15_000;
+const EARLY_ATTEMPTS: i32 = 6;
 /// How long an event is left alone in a room whose members are not known yet.
 const NOT_WHOLE_MS: i64 = 60_000;
 /// How many gaps of one server are worked on at the same time, over all rooms: each may hold the state of a large room.
@@ -198,7 +199,8 @@ impl Gaps {
                     Ok(()) => txn.delete_staged_pdus(std::slice::from_ref(&pdu.event_id)).await?,
                     Err(error) => {
                         tracing::debug!(%error, event_id = %pdu.event_id, origin = %pdu.origin, "a gap stays open");
-                        let retry_at = now + (FIRST_RETRY_MS << pdu.attempts.clamp(0, 20));
+                        let late = (pdu.attempts - EARLY_ATTEMPTS).clamp(0, 20);
+                        let retry_at = now + (FIRST_RETRY_MS << late);
                         let is_kept = txn.postpone_staged_pdu(&pdu.event_id, retry_at, MAX_ATTEMPTS).await?;
                         if !is_kept {
                             tracing::info!(

@@ -82,31 +82,6 @@ async fn past_that_cannot_be_had_now_can_be_asked_for_again() {
     assert!(shown(&second.json), "{second}");
 }
 
-/// What a server gives as the past, though nothing here comes after it, is not taken for it.
-/// spec: server-server-api/#backfilling-and-retrieving-missing-events
-/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
-#[tokio::test]
-async fn events_beside_the_past_are_not_taken_for_it() {
-    let (server, fake) = with_fake().await;
-    let alice = server.register("alice").await;
-    let bob = fake.user("bob");
-    let room = fake.create_room("12", &bob);
-    let before = room.add_message(&bob, "before");
-    let base = room.extremities();
-    let aside = room.message(&bob, "aside").prev(&[&base[0]]).build();
-    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
-    room.add_aside(&aside);
-    let given = [before.json.clone(), aside.json.clone()];
-    let name = fake.name().to_owned();
-    fake.answer("backfill", move |_| {
-        Some(Reply::json(json!({"origin": name, "origin_server_ts": 1, "pdus": given})))
-    });
-
-    let bodies = read_back(&alice, room.id()).await;
-
-    assert_eq!(bodies, ["before"]);
-}
-
 /// A server whose last user was banned gets the ban and what came before it, and nothing of after.
 /// spec: server-server-api/#backfilling-and-retrieving-missing-events
 /// covers: POST /_matrix/federation/v1/get_missing_events/{roomId}
