@@ -30,7 +30,7 @@ use crate::{FederationClient, Limits, graph::in_order, inbound::fetch::Fetch};
 /// How many events are asked for in one go.
 const PER_REQUEST: u32 = 100;
 /// How often a page is read again after something was fetched.
-const MAX_ROUNDS: usize = 3;
+const MAX_ROUNDS: usize = 10;
 /// How many servers are asked.
 const MAX_SERVERS: usize = 4;
 /// How long whoever asked for a page is kept waiting for other servers.
