@@ -19,7 +19,7 @@ use hs_rooms::{
     paginate::{Page, PageRequest},
     receive::{Incoming, PduOutcome},
 };
-use hs_storage::{StorageError, events::Order};
+use hs_storage::{StorageError, events::Order, graph::MissingEvent};
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::backfill::get_backfill};
 use tokio::sync::Mutex as AsyncMutex;
@@ -68,41 +68,49 @@ impl History {
         if request.order == Order::Forward {
             return Ok(page);
         }
+        // What was asked for in vain makes place for others.
+        let mut in_vain: Vec<OwnedEventId> = Vec::new();
         for _ in 0..MAX_ROUNDS {
-            let ends = self.rooms.gaps_of_page(room, &page, request.to).await?;
-            if ends.is_empty() {
-                return Ok(page);
-            }
+            let missing = self.rooms.missing_in_page(room, &page, request.to, &in_vain).await?;
             // What comes before needs a state before it, which may be on its way.
-            if !self.rooms.wait_whole(room, PATIENCE).await || !self.fetch_before(room, &ends).await? {
+            if missing.is_empty() || !self.rooms.wait_whole(room, PATIENCE).await {
                 break;
             }
-            page = self.rooms.page(room, viewer, access, request).await?;
+            match self.fetch_missing(room, &missing).await? {
+                Fetched::Late => break,
+                Fetched::Nothing => in_vain.extend(missing.into_iter().map(|event| event.event_id)),
+                Fetched::Some => page = self.rooms.page(room, viewer, access, request).await?,
+            }
         }
         // More there is, though nobody gives it now: whoever asks again from there may get it.
-        if page.end.is_none() && !self.rooms.gaps_of_page(room, &page, request.to).await?.is_empty() {
+        if page.end.is_none() && !self.rooms.missing_in_page(room, &page, request.to, &[]).await?.is_empty() {
             page.end = Some(page.beyond);
         }
         Ok(page)
     }
 
-    /// Fetches what comes before some events, for as long as somebody may be kept waiting; what takes longer goes on
-    /// meanwhile, and those who ask then wait for the same. Whether anything came.
-    async fn fetch_before(&self, room: &Arc<Room>, ends: &[OwnedEventId]) -> Result<bool, StorageError> {
+    /// Fetches missing events and what comes before them, for as long as somebody may be kept waiting; what takes longer
+    /// goes on meanwhile, and those who ask then wait for the same.
+    async fn fetch_missing(
+        &self,
+        room: &Arc<Room>,
+        missing: &[MissingEvent],
+    ) -> Result<Fetched, StorageError> {
         let turn = self.turn_of(room);
         let Ok(guard) = turn.clone().try_lock_owned() else {
-            return Ok(tokio::time::timeout(PATIENCE, turn.lock()).await.is_ok());
+            let is_over = tokio::time::timeout(PATIENCE, turn.lock()).await.is_ok();
+            return Ok(if is_over { Fetched::Some } else { Fetched::Late });
         };
-        let (this, room, ends) = (self.clone(), room.clone(), ends.to_vec());
+        let (this, room, missing) = (self.clone(), room.clone(), missing.to_vec());
         let fetching = self.tasks.spawn(async move {
-            let is_fetched = this.ask_around(&room, &ends).await;
+            let fetched = this.ask_around(&room, &missing).await;
             drop(guard);
-            is_fetched
+            fetched
         });
         match tokio::time::timeout(PATIENCE, fetching).await {
-            Ok(Ok(is_fetched)) => is_fetched,
+            Ok(Ok(fetched)) => fetched,
             // It goes on, or has panicked.
-            Ok(Err(_)) | Err(_) => Ok(false),
+            Ok(Err(_)) | Err(_) => Ok(Fetched::Late),
         }
     }
 
@@ -113,50 +121,41 @@ impl History {
         turns.entry(room.nid).or_default().clone()
     }
 
-    async fn ask_around(&self, room: &Arc<Room>, ends: &[OwnedEventId]) -> Result<bool, StorageError> {
-        for server in self.servers(room, ends).await?.into_iter().take(MAX_SERVERS) {
-            match tokio::time::timeout(LIMIT, self.fetch_from(room, &server, ends)).await {
+    async fn ask_around(&self, room: &Arc<Room>, missing: &[MissingEvent]) -> Result<Fetched, StorageError> {
+        for server in self.servers(room, missing).into_iter().take(MAX_SERVERS) {
+            match tokio::time::timeout(LIMIT, self.fetch_from(room, &server, missing)).await {
                 Ok(Ok(0)) => {}
-                Ok(Ok(_)) => return Ok(true),
+                Ok(Ok(_)) => return Ok(Fetched::Some),
                 Ok(Err(error)) => {
                     tracing::debug!(%error, %server, room_id = %room.room_id, "no history from a server");
                 }
                 Err(_) => tracing::debug!(%server, room_id = %room.room_id, "a server is slow with history"),
             }
         }
-        Ok(false)
+        Ok(Fetched::Nothing)
     }
 
-    /// Whom to ask: first the servers of those who sent what is here, and last those that did not answer lately.
-    async fn servers(
-        &self,
-        room: &Arc<Room>,
-        ends: &[OwnedEventId],
-    ) -> Result<Vec<OwnedServerName>, StorageError> {
+    /// Whom to ask: first the servers of those who name what is missing, and last those that did not answer lately.
+    fn servers(&self, room: &Arc<Room>, missing: &[MissingEvent]) -> Vec<OwnedServerName> {
         let own = self.rooms.server_name();
-        let mut servers: Vec<OwnedServerName> = Vec::new();
-        let mut reader = self.rooms.store().reader().await?;
-        for end in ends {
-            if let Some(event) = reader.find_event(end).await? {
-                servers.push(event.sender.server_name().to_owned());
-            }
-        }
-        drop(reader);
+        let mut servers: Vec<OwnedServerName> =
+            missing.iter().map(|event| event.named_by.server_name().to_owned()).collect();
         servers.extend(room.servers());
         let mut seen: HashSet<OwnedServerName> = HashSet::new();
         servers.retain(|server| server != own && seen.insert(server.clone()));
         servers.sort_by_key(|server| self.client.is_away(server));
-        Ok(servers)
+        servers
     }
 
+    /// Fetches from one server; how many events were new.
     async fn fetch_from(
         &self,
         room: &Arc<Room>,
         server: &ServerName,
-        ends: &[OwnedEventId],
+        missing: &[MissingEvent],
     ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-        let request =
-            get_backfill::v1::Request::new(room.room_id.clone(), ends.to_vec(), UInt::from(PER_REQUEST));
+        let ids = missing.iter().map(|event| event.event_id.clone()).collect();
+        let request = get_backfill::v1::Request::new(room.room_id.clone(), ids, UInt::from(PER_REQUEST));
         let answer = self.client.send(server, request, Limits::within(PATIENCE)).await?;
         let texts = answer.pdus.iter().take(PER_REQUEST as usize).map(|pdu| pdu.get().to_owned()).collect();
         let events = self.fetch.verify_past(room, texts).await;
@@ -196,6 +195,17 @@ impl History {
         }
         Ok(taken)
     }
+}
+
+/// What came of asking for missing events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fetched {
+    /// Something has come, perhaps not all.
+    Some,
+    /// Nobody who was asked has it.
+    Nothing,
+    /// It takes longer than anybody is kept waiting.
+    Late,
 }
 
 fn is_new(outcome: &PduOutcome) -> bool {

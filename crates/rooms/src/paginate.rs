@@ -9,6 +9,7 @@ use hs_model::{records::EventRecord, stream::RoomStreamToken};
 use hs_storage::{
     Reader, StorageError,
     events::{Order, Place},
+    graph::MissingEvent,
     history::{Span, TimelineRow},
     relations::RelatedQuery,
 };
@@ -27,8 +28,8 @@ const MAX_READ: usize = 3_000;
 /// How many events are looked at together at least, once a page was not filled at the first attempt.
 const MIN_BATCH: usize = 200;
 
-/// How many of the events before which something is missing are looked at.
-const MAX_GAPS: i64 = 10;
+/// How many missing events are named together.
+const MAX_MISSING: i64 = 20;
 
 /// What part of a room's history is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -122,21 +123,22 @@ impl Rooms {
         self.page_of(Source::Timeline, room, viewer, access, request).await
     }
 
-    /// Those events in the range of a page, backwards, before which something is missing here. `to` is where the page had to
-    /// stop.
-    pub async fn gaps_of_page(
+    /// What is missing here before the events in the range of a page, backwards; without those of `except`. `to` is where the
+    /// page had to stop.
+    pub async fn missing_in_page(
         &self,
         room: &Room,
         page: &Page,
         to: Option<RoomStreamToken>,
-    ) -> Result<Vec<OwnedEventId>, StorageError> {
+        except: &[OwnedEventId],
+    ) -> Result<Vec<MissingEvent>, StorageError> {
         let depth_of = |token: RoomStreamToken| match token {
             RoomStreamToken::Topological { depth, .. } => Some(depth),
             RoomStreamToken::Stream(_) => None,
         };
         let high = depth_of(page.start).unwrap_or(i64::MAX);
         let low = page.end.or(to).and_then(depth_of).unwrap_or(0);
-        self.inner.store.reader().await?.list_gaps(room.nid, (low, high), MAX_GAPS).await
+        self.inner.store.reader().await?.list_missing(room.nid, (low, high), except, MAX_MISSING).await
     }
 
     pub(crate) async fn page_of(

@@ -6,9 +6,9 @@ use hs_model::{records::EventRecord, stream::Position};
 use hs_storage::{
     StorageError,
     events::{Order, Place},
+    graph::MissingEvent,
     history::TimePlace,
 };
-use ruma::{EventId, OwnedEventId};
 
 use crate::{Room, Rooms, client_event::Viewer, visibility::Facts};
 
@@ -17,17 +17,17 @@ const FIRST_BATCH: i64 = 10;
 /// How many are looked at in the last attempt.
 const LAST_BATCH: i64 = 10_000;
 
-/// How many places with missing events are looked at.
-const MAX_GAPS: i64 = 5;
+/// How many missing events are looked at.
+const MAX_MISSING: i64 = 5;
 
 impl Rooms {
-    /// Those events before which something is missing here that may be nearer to a time than what was found.
-    pub async fn gaps_near(
+    /// What is missing here that may be nearer to a time than what was found.
+    pub async fn missing_near(
         &self,
         room: &Room,
         found: Option<&EventRecord>,
         (ts, order): (i64, Order),
-    ) -> Result<Vec<OwnedEventId>, StorageError> {
+    ) -> Result<Vec<MissingEvent>, StorageError> {
         let depths = match (order, found) {
             // What is missing comes before something that is here, and so before the newest of it.
             (Order::Forward, None) => return Ok(Vec::new()),
@@ -36,18 +36,11 @@ impl Rooms {
             (Order::Backward, Some(found)) => (found.depth + 1, i64::MAX),
         };
         let mut reader = self.inner.store.reader().await?;
-        let gaps = reader.list_gaps(room.nid, depths, MAX_GAPS).await?;
-        if order == Order::Backward {
-            return Ok(gaps);
+        let mut missing = reader.list_missing(room.nid, depths, &[], MAX_MISSING).await?;
+        if order == Order::Forward {
+            missing.retain(|event| event.named_at >= ts);
         }
-        let ids: Vec<&EventId> = gaps.iter().map(|id| &**id).collect();
-        let nids: Vec<_> = reader.find_event_nids(&ids).await?.into_values().collect();
-        let events = reader.list_events(&nids).await?;
-        Ok(events
-            .iter()
-            .filter(|event| event.origin_server_ts >= ts)
-            .map(|event| event.event_id.clone())
-            .collect())
+        Ok(missing)
     }
 
     /// The event nearest to a time that the user may see: at or after it forward, at or before it backward.

@@ -227,20 +227,23 @@ impl Rooms {
 
     /// Takes in events of a room's past, oldest first: those that others already refer to as what came before.
     pub async fn receive_past(&self, room: &Arc<Room>, events: &[Incoming]) -> ReceiveAnswer {
-        if room.read().head.is_none() {
-            loading::load_head(&self.inner.store, room).await?;
+        for _ in 0..MAX_ATTEMPTS {
+            if room.read().head.is_none() {
+                loading::load_head(&self.inner.store, room).await?;
+            }
+            let requests = std::iter::once(Request::Receive(events));
+            let Some(mut batch) = Batch::prepare(self, room, requests).await? else { continue };
+            batch.go_back();
+            let outcomes = receive_all(&mut batch, events, &Refusals::default(), None).await?;
+            if batch.is_empty() {
+                return Ok(outcomes);
+            }
+            if self.inner.store.insert_past(&batch.into_unit()).await? {
+                note_visibilities(room, events.iter().map(|incoming| &incoming.pdu));
+                return Ok(outcomes);
+            }
         }
-        let Some(mut batch) = Batch::prepare(self, room, std::iter::once(Request::Receive(events))).await?
-        else {
-            return Err(WriteError::Busy);
-        };
-        batch.go_back();
-        let outcomes = receive_all(&mut batch, events, &Refusals::default(), None).await?;
-        if !batch.is_empty() {
-            self.inner.store.insert_past(&batch.into_unit()).await?;
-            note_visibilities(room, events.iter().map(|incoming| &incoming.pdu));
-        }
-        Ok(outcomes)
+        Err(WriteError::Busy)
     }
 
     fn enqueue(&self, room: &Arc<Room>, job: Job) -> Result<(), WriteError> {

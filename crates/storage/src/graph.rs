@@ -7,7 +7,7 @@ use hs_model::{
     records::Outcome,
     stream::Position,
 };
-use ruma::{EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId, OwnedUserId};
 
 use crate::{
     Reader, Txn,
@@ -99,6 +99,17 @@ pub struct RedactionRow {
     pub redaction: EventNid,
     /// The event that it names.
     pub target: OwnedEventId,
+}
+
+/// An event of which no more is known than that others name it as their predecessor.
+#[derive(Clone, Debug)]
+pub struct MissingEvent {
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// Who has sent one of those.
+    pub named_by: OwnedUserId,
+    /// When the latest of those was sent, as its origin says, in milliseconds since 1970.
+    pub named_at: i64,
 }
 
 /// See [`Reader::find_forerunners`](crate::Reader::find_forerunners).
@@ -232,33 +243,49 @@ impl Reader {
         Ok(found)
     }
 
-    /// The events that have predecessors which are not stored, between two depths, deepest first.
-    pub async fn list_gaps(
+    /// Events that are not stored, and that others between two depths name as their predecessors; those named by the deepest
+    /// first. Those of `except` are left out, and those that have been rejected: there is nothing to be had of them.
+    pub async fn list_missing(
         &mut self,
         room: RoomNid,
         (min_depth, max_depth): (i64, i64),
+        except: &[OwnedEventId],
         limit: i64,
-    ) -> Result<Vec<OwnedEventId>> {
-        let rows = sqlx::query_scalar!(
-            "SELECT e.event_id
-             FROM events e
-             WHERE e.room_nid = $1 AND e.depth >= $2 AND e.depth <= $3 AND e.stream_position IS NOT NULL
-               AND e.event_nid IN (SELECT event_nid FROM missing_prev_events WHERE room_nid = $1)
-             ORDER BY e.depth DESC
-             LIMIT $4",
+    ) -> Result<Vec<MissingEvent>> {
+        let except: Vec<&str> = except.iter().map(|id| id.as_str()).collect();
+        let rows = sqlx::query!(
+            r#"SELECT m.prev_event_id, MAX(e.origin_server_ts) AS "named_at!", MAX(u.user_id) AS "named_by!"
+               FROM missing_prev_events m
+               JOIN events e USING (event_nid)
+               JOIN users u ON u.user_nid = e.sender_nid
+               WHERE m.room_nid = $1 AND e.depth >= $2 AND e.depth <= $3 AND e.stream_position IS NOT NULL
+                 AND m.prev_event_id <> ALL($4)
+                 AND NOT EXISTS (SELECT FROM events r WHERE r.event_id = m.prev_event_id AND r.outcome = 2)
+               GROUP BY m.prev_event_id
+               ORDER BY MAX(e.depth) DESC, m.prev_event_id
+               LIMIT $5"#,
             room.0,
             min_depth,
             max_depth,
+            &except as &[&str],
             limit
         )
         .fetch_all(self.conn())
         .await?;
-        let parse = |id: String| {
-            let wrong =
-                |_| StorageError::Inconsistent { table: "events", column: "event_id", row: id.clone() };
-            OwnedEventId::try_from(id.as_str()).map_err(wrong)
-        };
-        rows.into_iter().map(parse).collect()
+        rows.into_iter()
+            .map(|row| {
+                let wrong = |column| StorageError::Inconsistent {
+                    table: "missing_prev_events",
+                    column,
+                    row: row.prev_event_id.clone(),
+                };
+                Ok(MissingEvent {
+                    event_id: row.prev_event_id.as_str().try_into().map_err(|_| wrong("prev_event_id"))?,
+                    named_by: row.named_by.as_str().try_into().map_err(|_| wrong("event_nid"))?,
+                    named_at: row.named_at,
+                })
+            })
+            .collect()
     }
 }
 

@@ -7,9 +7,9 @@ use hs_model::{
 
 use crate::{Reader, error::Result};
 
-/// How many events of a room are looked at to find those of this server, when only the latest are wanted.
+/// How many events of a room that a server is no longer in are looked at to find those of this server.
 const LOOK_BACK: i64 = 500;
-/// How many of the newest ends of a room's graph are told at most.
+/// How many ends of a room's graph are told at most, those of this server first, then the newest.
 const MAX_EXTREMITIES: i64 = 10;
 
 /// Whom something is looked up for, and what range of the log.
@@ -156,7 +156,7 @@ impl Reader {
             .collect())
     }
 
-    /// The ends of the graphs of those rooms in which this server has sent something lately that a server has missed. Rooms
+    /// The ends of the graphs of those rooms in which this server has sent something that a server has missed. Rooms
     /// come in the given order.
     pub async fn list_latest_events(
         &mut self,
@@ -175,27 +175,20 @@ impl Reader {
                  WHERE end_event.event_nid = ANY(h.forward_extremities) AND end_event.outcome = 0
                    AND end_event.stream_position > shared.since
                    AND u.server_name <> $3
-                 ORDER BY end_event.stream_position DESC
-                 LIMIT $6
+                 ORDER BY u.server_name = $4 DESC, end_event.stream_position DESC
+                 LIMIT $5
              ) AS e
              WHERE EXISTS (
-                 SELECT FROM (
-                     SELECT sender_nid, event_nid
-                     FROM events
-                     WHERE room_nid = shared.room_nid AND stream_position > shared.since AND outcome = 0
-                     ORDER BY stream_position DESC
-                     LIMIT $5
-                 ) AS recent
-                 JOIN users u ON u.user_nid = recent.sender_nid
-                 WHERE u.server_name = $4
-                   OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = recent.event_nid)
+                 SELECT FROM events own JOIN users u ON u.user_nid = own.sender_nid
+                 WHERE own.room_nid = shared.room_nid AND own.stream_position > shared.since AND own.outcome = 0
+                   AND (u.server_name = $4
+                     OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = own.event_nid))
              )
              ORDER BY shared.rank, e.stream_position",
             &nids,
             &since,
             missed.destination,
             missed.own_name,
-            LOOK_BACK,
             MAX_EXTREMITIES
         )
         .fetch_all(self.conn())

@@ -34,11 +34,11 @@ impl History {
             // What is fetched of the past needs a state before it, which is on its way.
             return Ok(own);
         }
-        let gaps = self.rooms.gaps_near(room, own.as_deref(), (ts, order)).await?;
-        if gaps.is_empty() {
+        let missing = self.rooms.missing_near(room, own.as_deref(), (ts, order)).await?;
+        if missing.is_empty() {
             return Ok(own);
         }
-        for server in self.servers(room, &gaps).await?.into_iter().take(MAX_SERVERS) {
+        for server in self.servers(room, &missing).into_iter().take(MAX_SERVERS) {
             let asked = self.ask_for_nearer(room, &server, own.as_deref(), (ts, order));
             match tokio::time::timeout(PATIENCE, asked).await {
                 Ok(Ok(true)) => return self.rooms.find_visible_event_by_time(room, viewer, ts, order).await,

@@ -53,6 +53,26 @@ async fn after_a_long_absence_only_the_latest_events_are_told() {
 }
 
 #[tokio::test]
+async fn much_that_others_said_does_not_hide_what_was_said_here() {
+    let mut scene = Scene::new().await;
+    let alice = scene.person("@alice:test.example").await;
+    let (bob, carol) = (scene.person("@bob:b.example").await, scene.person("@carol:c.example").await);
+    let room_id = scene.room(&alice, &[&bob, &carol]).await;
+
+    scene.replica.say(&room_id, &alice, "one").await;
+    give_up(&mut scene, "b.example").await;
+    let fourth = scene.next("b.example").await;
+    scene.fail(fourth).await;
+    for number in 0..600 {
+        scene.replica.say(&room_id, &carol, &number.to_string()).await;
+    }
+    scene.clock.advance_ms(60_000);
+
+    // By the newest it finds the way to the rest.
+    assert_eq!(scene.accept_until("b.example", "599").await, ["599"]);
+}
+
+#[tokio::test]
 async fn what_was_said_before_a_server_came_is_not_told() {
     let mut scene = Scene::new().await;
     let alice = scene.person("@alice:test.example").await;

@@ -82,6 +82,61 @@ async fn past_that_cannot_be_had_now_can_be_asked_for_again() {
     assert!(shown(&second.json), "{second}");
 }
 
+/// The past that a server has fetched from one server it gives to others, as if it had been there.
+/// spec: server-server-api/#backfilling-and-retrieving-missing-events
+/// covers: GET /_matrix/federation/v1/backfill/{roomId}
+/// covers: POST /_matrix/federation/v1/get_missing_events/{roomId}
+#[tokio::test]
+async fn fetched_past_is_passed_on() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    let room = fake.create_room("12", &bob);
+    let old = room.add_message(&bob, "long ago");
+    join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+    let newest = alice.send_text(room.id(), "hello").await;
+    assert!(read_back(&alice, room.id()).await.contains(&"long ago".to_owned()));
+    let other = FakeServer::start().await;
+    other.join(server.name(), room.id(), &other.user("carol")).await;
+
+    let path = path!("/_matrix/federation/v1/backfill/{}?v={}&limit=100", room.id(), newest);
+    let given = other.get(server.name(), &path).await.expect_ok();
+    let body = json!({"earliest_events": [], "latest_events": [newest], "limit": 20});
+    let missed = other.post(server.name(), &missing_events(room.id()), body).await.expect_ok();
+
+    let said = Some(&json!({"msgtype": "m.text", "body": "long ago"}));
+    let has_old = |events: &[Value]| events.iter().any(|event| event.get("content") == said);
+    assert!(has_old(given.array("pdus")), "{} is missing: {given}", old.id);
+    assert!(has_old(missed.array("events")), "{} is missing: {missed}", old.id);
+}
+
+/// Where a short branch of the past is missing beside a long one that is here, the short one is found.
+/// spec: client-server-api/#get_matrixclientv3roomsroomidmessages
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn short_branch_beside_a_long_one_is_found() {
+    let shared = Shared::start().await;
+    let (room, bob) = (&shared.room, &shared.bob);
+    let forked_at = room.extremities();
+    let aside = room.add_message(bob, "aside");
+    room.set_extremities(&forked_at.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut last = String::new();
+    for number in 0..150 {
+        last = room.say(bob, &format!("along {number}")).await.id;
+    }
+    shared.alice_hears(&last).await;
+    // Nothing is given of what is between, when the merge comes.
+    shared.fake.always("get_missing_events", Reply::error(500, "M_UNKNOWN"));
+    room.set_extremities(&[&last, &aside.id]);
+    let merge = room.say(bob, "both").await;
+    shared.alice_hears(&merge.id).await;
+
+    let read = shared.read_back(&shared.alice).await;
+
+    assert!(read.contains(&"aside".to_owned()), "{read:?}");
+    assert_eq!(read.iter().filter(|body| body.starts_with("along")).count(), 150);
+}
+
 /// A server whose last user was banned gets the ban and what came before it, and nothing of after.
 /// spec: server-server-api/#backfilling-and-retrieving-missing-events
 /// covers: POST /_matrix/federation/v1/get_missing_events/{roomId}

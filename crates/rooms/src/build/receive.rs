@@ -348,7 +348,8 @@ impl Batch<'_> {
         };
         self.work.nodes.insert(pdu.event_id().to_owned(), node);
         self.work.former_outliers.extend(outlier);
-        if self.forerunners.missed.contains(pdu.event_id()) {
+        // An event that names one of the past may be written at this moment.
+        if self.is_past || self.forerunners.missed.contains(pdu.event_id()) {
             self.work.found.push(pdu.event_id().to_owned());
         }
         self.work.events.push(NewEvent {

@@ -5,15 +5,19 @@ use super::{AppendUnit, array_literal};
 use crate::{Store, error::Result, txn::Txn};
 
 impl Store {
-    /// Writes events of a room's past, newest last. The unit's head, state changes and memberships do not count.
-    pub async fn insert_past(&self, unit: &AppendUnit) -> Result<()> {
+    /// Writes events of a room's past, newest last. The unit's head, state changes and memberships do not count. `false`, and
+    /// nothing is written, when one of them has come another way meanwhile: what is built on it would name the wrong event.
+    pub async fn insert_past(&self, unit: &AppendUnit) -> Result<bool> {
         let units = std::slice::from_ref(unit);
         let mut txn = self.begin().await?;
         txn.insert_state_groups(units).await?;
         txn.insert_relations(units).await?;
         txn.insert_redactions(units).await?;
         txn.delete_outliers(units).await?;
-        txn.insert_past_events(unit).await?;
+        if !txn.insert_past_events(unit).await? {
+            txn.rollback().await?;
+            return Ok(false);
+        }
         txn.insert_edges(units).await?;
         txn.commit().await?;
         for event in &unit.events {
@@ -22,12 +26,13 @@ impl Store {
                 self.event_cache().forget(target);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
 impl Txn {
-    async fn insert_past_events(&mut self, unit: &AppendUnit) -> Result<()> {
+    /// Whether all of them were new.
+    async fn insert_past_events(&mut self, unit: &AppendUnit) -> Result<bool> {
         // Newest first, so that it gets the greatest of the negative positions.
         let events: Vec<_> = unit.events.iter().rev().collect();
         let nids: Vec<i64> = events.iter().map(|e| e.record.nid.0).collect();
@@ -47,7 +52,7 @@ impl Txn {
             events.iter().map(|e| array_literal(e.auth.iter().map(|nid| nid.0))).collect();
         let replaces: Vec<Option<i64>> = events.iter().map(|e| e.record.replaces.map(i64::from)).collect();
         let json: Vec<&str> = events.iter().map(|e| &*e.record.json).collect();
-        sqlx::query!(
+        let done = sqlx::query!(
             "WITH new AS (
                SELECT * FROM UNNEST($2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
                  $8::bigint[], $9::bigint[], $10::bigint[], $11::smallint[], $12::text[], $13::text[], $14::text[],
@@ -85,6 +90,6 @@ impl Txn {
         )
         .execute(self.conn())
         .await?;
-        Ok(())
+        Ok(done.rows_affected() == events.len() as u64)
     }
 }

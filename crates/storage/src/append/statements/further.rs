@@ -121,8 +121,8 @@ impl Txn {
         Ok(())
     }
 
-    /// Notes predecessors that are missing, forgets those that were and have come, and redactions that came earlier than
-    /// what they redact.
+    /// Notes predecessors that are missing, links those that were and have come, and notes redactions that came earlier
+    /// than what they redact.
     pub(in crate::append) async fn insert_edges(&mut self, units: &[AppendUnit]) -> Result<()> {
         let (mut rooms, mut ids, mut events) = (Vec::new(), Vec::new(), Vec::new());
         for event in all_events(units) {
@@ -132,7 +132,12 @@ impl Txn {
                 events.push(event.record.nid.0);
             }
         }
-        if !rooms.is_empty() {
+        let found: Vec<&str> =
+            units.iter().flat_map(|unit| unit.found.iter().map(|id| id.as_str())).collect();
+        if !ids.is_empty() || !found.is_empty() {
+            self.lock_edges().await?;
+        }
+        if !ids.is_empty() {
             sqlx::query!(
                 "INSERT INTO missing_prev_events (room_nid, prev_event_id, event_nid)
                  SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[])
@@ -144,13 +149,9 @@ impl Txn {
             .execute(self.conn())
             .await?;
         }
-        let found: Vec<&str> =
-            units.iter().flat_map(|unit| unit.found.iter().map(|id| id.as_str())).collect();
-        if !found.is_empty() {
-            sqlx::query!("DELETE FROM missing_prev_events WHERE prev_event_id = ANY($1)", &found as &[&str])
-                .execute(self.conn())
-                .await?;
-        }
+        // What is noted as missing may have come just before, with the room's past.
+        ids.extend(found);
+        self.link_found(&ids).await?;
         let redacted =
             all_events(units).filter_map(|event| Some((event.record.nid.0, event.record.redacted_by?.0)));
         let (targets, redactions): (Vec<i64>, Vec<i64>) = redacted.unzip();
@@ -165,6 +166,41 @@ impl Txn {
             .execute(self.conn())
             .await?;
         }
+        Ok(())
+    }
+
+    /// Until the commit, nobody else notes what is missing, or has come: of an event and one that names it, the second to be
+    /// written sees the first. Taken after the events are inserted, so that who holds it waits for nobody.
+    async fn lock_edges(&mut self) -> Result<()> {
+        const EDGES: i64 = 0x6b69_7468_6564_6765;
+        sqlx::query!("SELECT pg_advisory_xact_lock($1)", EDGES).execute(self.conn()).await?;
+        Ok(())
+    }
+
+    /// Those of the events that were missing, and are here now, become predecessors of those that name them: whoever walks
+    /// back through the room, here or on another server, finds them.
+    async fn link_found(&mut self, ids: &[&str]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "WITH found AS (
+               DELETE FROM missing_prev_events m
+               USING events prev
+               WHERE m.prev_event_id = ANY($1) AND prev.event_id = m.prev_event_id AND prev.room_nid = m.room_nid
+                 AND prev.state_before IS NOT NULL
+               RETURNING m.event_nid, prev.event_nid AS prev_nid
+             ), links AS (
+               SELECT event_nid, ARRAY_AGG(prev_nid) AS prev_nids FROM found GROUP BY event_nid
+             )
+             UPDATE events
+             SET prev_nids = ARRAY(SELECT UNNEST(events.prev_nids) UNION SELECT UNNEST(links.prev_nids))
+             FROM links
+             WHERE events.event_nid = links.event_nid",
+            ids as &[&str]
+        )
+        .execute(self.conn())
+        .await?;
         Ok(())
     }
 
