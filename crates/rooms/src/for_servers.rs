@@ -19,7 +19,7 @@ use hs_model::{
 };
 use hs_room_rules::visibility::HistoryVisibility;
 use hs_storage::{
-    StorageError,
+    Reader, StorageError,
     events::{Order, Place},
     history::TimePlace,
     walks::WalkBack,
@@ -300,12 +300,40 @@ pub(crate) fn without(mut nids: Vec<EventNid>, taken: &[EventNid]) -> Vec<EventN
     nids
 }
 
+/// What fills some slots in the states before some events.
+pub(crate) struct SlotsBefore {
+    states: HashMap<StateGroupNid, HashMap<SlotNid, EventNid>>,
+    events: HashMap<EventNid, Arc<EventRecord>>,
+}
+
+impl SlotsBefore {
+    pub(crate) async fn read(
+        reader: &mut Reader,
+        events: &[Arc<EventRecord>],
+        slots: &[SlotNid],
+    ) -> Result<Self, StorageError> {
+        let mut groups: Vec<StateGroupNid> = events.iter().filter_map(|event| event.state_before).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let states = reader.find_state_slots(&groups, slots).await?;
+        let mut nids: Vec<EventNid> = states.values().flat_map(|state| state.values().copied()).collect();
+        nids.sort_unstable();
+        nids.dedup();
+        Ok(Self { states, events: reader.find_events(&nids).await? })
+    }
+
+    /// Before one of the events.
+    pub(crate) fn before(&self, event: &EventRecord) -> impl Iterator<Item = (SlotNid, &EventRecord)> {
+        let state = event.state_before.and_then(|group| self.states.get(&group));
+        state.into_iter().flatten().filter_map(|(slot, nid)| Some((*slot, &**self.events.get(nid)?)))
+    }
+}
+
 /// The history visibility and the memberships of a server's users in the states before some events.
 struct ServerPast {
     visibility_slot: Option<SlotNid>,
     member_slots: HashSet<SlotNid>,
-    states: HashMap<StateGroupNid, HashMap<SlotNid, EventNid>>,
-    events: HashMap<EventNid, Arc<EventRecord>>,
+    slots: SlotsBefore,
 }
 
 impl ServerPast {
@@ -329,23 +357,13 @@ impl ServerPast {
             }
         }
         let wanted: Vec<SlotNid> = slots.into_values().collect();
-        let mut groups: Vec<StateGroupNid> = events.iter().filter_map(|event| event.state_before).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        let mut reader = store.reader().await?;
-        let states = reader.find_state_slots(&groups, &wanted).await?;
-        let mut nids: Vec<EventNid> = states.values().flat_map(|state| state.values().copied()).collect();
-        nids.sort_unstable();
-        nids.dedup();
-        let events = reader.find_events(&nids).await?;
-        Ok(Self { visibility_slot, member_slots, states, events })
+        let slots = SlotsBefore::read(&mut store.reader().await?, events, &wanted).await?;
+        Ok(Self { visibility_slot, member_slots, slots })
     }
 
     fn allows(&self, event: &EventRecord) -> bool {
-        let state = event.state_before.and_then(|group| self.states.get(&group));
         let events_in = |slots: &dyn Fn(&SlotNid) -> bool| -> Vec<&EventRecord> {
-            let filled = state.into_iter().flatten().filter(|(slot, _)| slots(slot));
-            filled.filter_map(|(_, nid)| self.events.get(nid).map(|event| &**event)).collect()
+            self.slots.before(event).filter(|(slot, _)| slots(slot)).map(|(_, event)| event).collect()
         };
         let is_visibility = |slot: &SlotNid| Some(*slot) == self.visibility_slot;
         let own = |is_wanted: bool| is_wanted.then_some(event);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hs_model::{
-    ids::{EventNid, SlotNid, StateGroupNid},
+    ids::{EventNid, SlotNid},
     membership::Membership,
     records::EventRecord,
     stream::Position,
@@ -14,7 +14,7 @@ use hs_model::{
 use hs_storage::StorageError;
 use ruma::{OwnedServerName, ServerName};
 
-use crate::{Room, Rooms, client_event::membership_of};
+use crate::{Room, Rooms, client_event::membership_of, for_servers::SlotsBefore};
 
 impl Rooms {
     /// The other servers that are not in a room now, with users who have left it or were removed after a position. Whether
@@ -46,23 +46,9 @@ impl Rooms {
         let names: Vec<(&str, &str)> =
             users.iter().map(|(_, user_id)| ("m.room.member", user_id.as_str())).collect();
         let slots: Vec<SlotNid> = store.find_slots(&names).await?.into_values().collect();
-        let mut groups: Vec<StateGroupNid> = events.iter().filter_map(|event| event.state_before).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        let mut reader = store.reader().await?;
-        let states = reader.find_state_slots(&groups, &slots).await?;
-        let mut nids: Vec<EventNid> = states.values().flat_map(|state| state.values().copied()).collect();
-        nids.sort_unstable();
-        nids.dedup();
-        let members = reader.find_events(&nids).await?;
-        drop(reader);
-        let is_join = |nid: &EventNid| {
-            members.get(nid).and_then(|event| membership_of(event)) == Some(Membership::Join)
-        };
-        let has_server = |event: &&Arc<EventRecord>| {
-            let state = event.state_before.and_then(|group| states.get(&group));
-            state.is_some_and(|state| state.values().any(is_join))
-        };
+        let slots = SlotsBefore::read(&mut store.reader().await?, events, &slots).await?;
+        let is_join = |(_, member): (SlotNid, &EventRecord)| membership_of(member) == Some(Membership::Join);
+        let has_server = |event: &&Arc<EventRecord>| slots.before(event).any(is_join);
         Ok(events.iter().filter(has_server).map(|event| event.nid).collect())
     }
 }

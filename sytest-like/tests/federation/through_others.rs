@@ -2,10 +2,26 @@
 
 use super::ground::{hears, join_via, versions, with_fake};
 use sytest_like::fake::Reply;
-use sytest_like::{Response, Value, json, path};
+use sytest_like::{FakeServer, Response, Value, json, path};
 
 /// What a case changes of an event, and what it calls that.
 type Change = (&'static str, fn(&mut Value));
+
+/// From here on, joins are answered with what they should be, changed.
+fn change_joins(fake: &FakeServer, change: fn(&mut Value)) {
+    let honest = fake.clone();
+    fake.answer_async("send_join", move |received| {
+        let honest = honest.clone();
+        async move {
+            let room = honest.room(&received.segment(1));
+            let events = room.state().values().filter_map(|id| room.event_with_id(id)).collect::<Vec<_>>();
+            let state: Vec<Value> = events.into_iter().map(|event| event.json).collect();
+            let mut answer = json!({"state": state, "auth_chain": state, "event": received.body});
+            change(&mut answer);
+            Some(Reply::json(answer))
+        }
+    });
+}
 
 /// A user joins a room of another server, sees its state, and both sides hear each other; in every room version.
 /// spec: server-server-api/#joining-rooms
@@ -88,7 +104,7 @@ async fn joined_rooms_are_at_home_here() {
 #[tokio::test]
 async fn one_server_after_the_other_is_asked() {
     let (server, fake) = with_fake().await;
-    let other = sytest_like::FakeServer::start().await;
+    let other = FakeServer::start().await;
     let alice = server.register("alice").await;
     let room = fake.create_room("12", &fake.user("bob"));
     other.always("make_join", Reply::error(404, "M_NOT_FOUND"));
@@ -112,7 +128,7 @@ async fn one_server_after_the_other_is_asked() {
 #[tokio::test]
 async fn servers_that_are_away_are_asked_last() {
     let (server, fake) = with_fake().await;
-    let other = sytest_like::FakeServer::start().await;
+    let other = FakeServer::start().await;
     let alice = server.register("alice").await;
     let room = fake.create_room("12", &fake.user("bob"));
     let away = other.create_room("12", &other.user("carol"));
@@ -177,22 +193,7 @@ async fn lying_servers_are_not_believed() {
         }),
     ];
     for (what, change) in changes {
-        let honest = fake.clone();
-        fake.answer_async("send_join", move |received| {
-            let honest = honest.clone();
-            async move {
-                let room = honest.room(&received.segment(1));
-                let state: Vec<Value> = room
-                    .state()
-                    .values()
-                    .filter_map(|id| room.event_with_id(id))
-                    .map(|event| event.json)
-                    .collect();
-                let mut answer = json!({"state": state, "auth_chain": state, "event": received.body});
-                change(&mut answer);
-                Some(Reply::json(answer))
-            }
-        });
+        change_joins(&fake, change);
         refused(what).await;
     }
     fake.be_honest("send_join");
@@ -223,22 +224,7 @@ async fn restricted_joins_need_the_signature_of_the_authoriser() {
         ("the event as it was handed in", |_| {}),
     ];
     for (what, lie) in lies {
-        let honest = fake.clone();
-        fake.answer_async("send_join", move |received| {
-            let honest = honest.clone();
-            async move {
-                let room = honest.room(&received.segment(1));
-                let state: Vec<Value> = room
-                    .state()
-                    .values()
-                    .filter_map(|id| room.event_with_id(id))
-                    .map(|event| event.json)
-                    .collect();
-                let mut answer = json!({"state": state, "auth_chain": state, "event": received.body});
-                lie(&mut answer);
-                Some(Reply::json(answer))
-            }
-        });
+        change_joins(&fake, lie);
         let answer = join_via(&alice, room.id(), &[fake.name()]).await;
         assert_eq!(answer.status, 502, "{what}: {answer}");
     }
