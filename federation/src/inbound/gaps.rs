@@ -216,19 +216,22 @@ impl Gaps {
     }
 
     /// Who is asked for what is missing before an event: the server that sent it, and, where that did not help, in turn with
-    /// another that is in the room.
+    /// others that are in the room and have been answering.
     fn helper(&self, room: &Room, staged: &StagedPdu) -> OwnedServerName {
         let attempts = usize::try_from(staged.attempts).unwrap_or_default();
-        if attempts % 2 == 1 {
-            let own = self.inner.rooms.server_name();
-            let is_other = |server: &OwnedServerName| *server != *own && *server != staged.origin;
-            let mut others: Vec<_> = room.servers().into_iter().filter(is_other).collect();
-            others.sort();
-            if !others.is_empty() {
-                return others.swap_remove(attempts / 2 % others.len());
-            }
+        let client = self.inner.fetch.client();
+        if attempts % 2 == 0 && !client.is_away(&staged.origin) {
+            return staged.origin.clone();
         }
-        staged.origin.clone()
+        let own = self.inner.rooms.server_name();
+        let is_able =
+            |server: &OwnedServerName| *server != *own && *server != staged.origin && !client.is_away(server);
+        let mut others: Vec<_> = room.servers().into_iter().filter(is_able).collect();
+        if others.is_empty() {
+            return staged.origin.clone();
+        }
+        others.sort();
+        others.swap_remove(attempts / 2 % others.len())
     }
 
     /// Brings one event into the room, with whatever is missing before it, which `helper` is asked for.
