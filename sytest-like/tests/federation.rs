@@ -15,6 +15,7 @@ mod handshakes;
 mod invites;
 mod joins;
 mod keys;
+mod lies;
 mod many;
 mod narrow;
 mod neighbours;
