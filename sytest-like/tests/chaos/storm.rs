@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 const SERVERS: usize = 5;
 /// How many minutes their clocks are ahead of the time, or behind.
 const CLOCKS: [i32; SERVERS] = [0, 7, -11, 0, 3];
+/// In the ordinary run; `KITH_TEST_CHAOS_SEED` asks for another storm.
 const SEED: u64 = 20_261_122;
 /// In the ordinary run; `KITH_TEST_CHAOS_ROUNDS` asks for more.
 const ROUNDS: usize = 12;
@@ -19,8 +20,8 @@ const ACTIONS: usize = 6;
 /// A request to a server that is killed in the middle of it is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
 
-fn rounds() -> usize {
-    std::env::var("KITH_TEST_CHAOS_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+fn asked_for<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
 }
 
 struct Storm {
@@ -176,8 +177,8 @@ async fn events_read_back(user: &User, room: &str) -> Vec<String> {
 /// not on synapse: it takes too long
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_servers_weather_a_storm() {
-    let mut storm = Storm::start(SEED).await;
-    for _ in 0..rounds() {
+    let mut storm = Storm::start(asked_for("KITH_TEST_CHAOS_SEED").unwrap_or(SEED)).await;
+    for _ in 0..asked_for("KITH_TEST_CHAOS_ROUNDS").unwrap_or(ROUNDS) {
         storm.work().await;
     }
     storm.calm().await;
