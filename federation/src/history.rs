@@ -3,6 +3,7 @@
 //! <https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>
 
 mod by_time;
+mod closing;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +26,9 @@ use ruma::{OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::bac
 use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::task::TaskTracker;
 
-use crate::{FederationClient, Limits, graph::in_order, inbound::fetch::Fetch};
+pub use closing::Closing;
+
+use crate::{FederationClient, Limits, RequestError, graph::in_order, inbound::fetch::Fetch};
 
 /// How many events are asked for in one go.
 const PER_REQUEST: u32 = 100;
@@ -155,12 +158,22 @@ impl History {
         missing: &[MissingEvent],
     ) -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
         let ids = missing.iter().map(|event| event.event_id.clone()).collect();
+        let events = self.backfill(room, server, ids).await?;
+        let events = events.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
+        self.take_in(room, server, in_order(events)).await
+    }
+
+    /// Events and what comes before them, from one server.
+    async fn backfill(
+        &self,
+        room: &Arc<Room>,
+        server: &ServerName,
+        ids: Vec<OwnedEventId>,
+    ) -> Result<Vec<Arc<Pdu>>, RequestError> {
         let request = get_backfill::v1::Request::new(room.room_id.clone(), ids, UInt::from(PER_REQUEST));
         let answer = self.client.send(server, request, Limits::within(PATIENCE)).await?;
         let texts = answer.pdus.iter().take(PER_REQUEST as usize).map(|pdu| pdu.get().to_owned()).collect();
-        let events = self.fetch.verify_past(room, texts).await;
-        let events = events.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
-        self.take_in(room, server, in_order(events)).await
+        Ok(self.fetch.verify_past(room, texts).await)
     }
 
     /// Takes in events of the past, oldest first, with the state before those whose own past is missing.

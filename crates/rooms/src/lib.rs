@@ -26,6 +26,7 @@ pub mod for_servers;
 pub mod gone;
 mod groups;
 pub mod hierarchy;
+mod holes;
 pub mod intent;
 mod loading;
 pub mod members;

@@ -9,7 +9,6 @@ use hs_model::{records::EventRecord, stream::RoomStreamToken};
 use hs_storage::{
     Reader, StorageError,
     events::{Order, Place},
-    graph::MissingEvent,
     history::{Span, TimelineRow},
     relations::RelatedQuery,
 };
@@ -27,9 +26,6 @@ const MAX_LOOKED_AT: usize = 10_000;
 const MAX_READ: usize = 3_000;
 /// How many events are looked at together at least, once a page was not filled at the first attempt.
 const MIN_BATCH: usize = 200;
-
-/// How many missing events are named together.
-const MAX_MISSING: i64 = 20;
 
 /// What part of a room's history is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -121,24 +117,6 @@ impl Rooms {
         request: PageRequest<'_>,
     ) -> Result<Page, StorageError> {
         self.page_of(Source::Timeline, room, viewer, access, request).await
-    }
-
-    /// What is missing here before the events in the range of a page, backwards; without those of `except`. `to` is where the
-    /// page had to stop.
-    pub async fn missing_in_page(
-        &self,
-        room: &Room,
-        page: &Page,
-        to: Option<RoomStreamToken>,
-        except: &[OwnedEventId],
-    ) -> Result<Vec<MissingEvent>, StorageError> {
-        let depth_of = |token: RoomStreamToken| match token {
-            RoomStreamToken::Topological { depth, .. } => Some(depth),
-            RoomStreamToken::Stream(_) => None,
-        };
-        let high = depth_of(page.start).unwrap_or(i64::MAX);
-        let low = page.end.or(to).and_then(depth_of).unwrap_or(0);
-        self.inner.store.reader().await?.list_missing(room.nid, (low, high), except, MAX_MISSING).await
     }
 
     pub(crate) async fn page_of(

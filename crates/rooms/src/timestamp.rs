@@ -6,7 +6,6 @@ use hs_model::{records::EventRecord, stream::Position};
 use hs_storage::{
     StorageError,
     events::{Order, Place},
-    graph::MissingEvent,
     history::TimePlace,
 };
 
@@ -17,32 +16,7 @@ const FIRST_BATCH: i64 = 10;
 /// How many are looked at in the last attempt.
 const LAST_BATCH: i64 = 10_000;
 
-/// How many missing events are looked at.
-const MAX_MISSING: i64 = 5;
-
 impl Rooms {
-    /// What is missing here that may be nearer to a time than what was found.
-    pub async fn missing_near(
-        &self,
-        room: &Room,
-        found: Option<&EventRecord>,
-        (ts, order): (i64, Order),
-    ) -> Result<Vec<MissingEvent>, StorageError> {
-        let depths = match (order, found) {
-            // What is missing comes before something that is here, and so before the newest of it.
-            (Order::Forward, None) => return Ok(Vec::new()),
-            (Order::Forward, Some(found)) => (0, found.depth),
-            (Order::Backward, None) => (0, i64::MAX),
-            (Order::Backward, Some(found)) => (found.depth + 1, i64::MAX),
-        };
-        let mut reader = self.inner.store.reader().await?;
-        let mut missing = reader.list_missing(room.nid, depths, &[], MAX_MISSING).await?;
-        if order == Order::Forward {
-            missing.retain(|event| event.named_at >= ts);
-        }
-        Ok(missing)
-    }
-
     /// The event nearest to a time that the user may see: at or after it forward, at or before it backward.
     pub async fn find_visible_event_by_time(
         &self,

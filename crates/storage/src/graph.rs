@@ -287,6 +287,54 @@ impl Reader {
             })
             .collect()
     }
+
+    /// How deep in its graph a server came into a room, as far as those of its users tell who are in it; `None` when none is.
+    pub async fn find_entrance(&mut self, room: RoomNid, server: &str) -> Result<Option<i64>> {
+        let depth = sqlx::query_scalar!(
+            "SELECT e.depth
+             FROM events e
+             WHERE e.room_nid = $1 AND e.stream_position >= (
+               SELECT MIN(COALESCE(m.since_position, m.stream_position))
+               FROM memberships m JOIN users u USING (user_nid)
+               WHERE m.room_nid = $1 AND m.membership = 2 AND u.server_name = $2
+             )
+             ORDER BY e.stream_position
+             LIMIT 1",
+            room.0,
+            server
+        )
+        .fetch_optional(self.conn())
+        .await?;
+        Ok(depth)
+    }
+
+    /// The rooms in which something is missing since a server came into them.
+    pub async fn list_rooms_with_holes(&mut self, server: &str) -> Result<Vec<RoomNid>> {
+        let rooms = sqlx::query_scalar!(
+            r#"SELECT open.room_nid AS "room_nid!"
+             FROM (SELECT DISTINCT room_nid FROM missing_prev_events) AS open
+             CROSS JOIN LATERAL (
+               SELECT MIN(COALESCE(m.since_position, m.stream_position)) AS position
+               FROM memberships m JOIN users u USING (user_nid)
+               WHERE m.room_nid = open.room_nid AND m.membership = 2 AND u.server_name = $1
+             ) AS since
+             CROSS JOIN LATERAL (
+               SELECT depth FROM events
+               WHERE room_nid = open.room_nid AND stream_position >= since.position
+               ORDER BY stream_position
+               LIMIT 1
+             ) AS entrance
+             WHERE EXISTS (
+               SELECT FROM missing_prev_events m JOIN events e USING (event_nid)
+               WHERE m.room_nid = open.room_nid AND e.depth > entrance.depth AND e.stream_position IS NOT NULL
+             )
+             ORDER BY 1"#,
+            server
+        )
+        .fetch_all(self.conn())
+        .await?;
+        Ok(rooms.into_iter().map(RoomNid).collect())
+    }
 }
 
 fn edges(event: i64, auth: Vec<i64>) -> AuthEdges {

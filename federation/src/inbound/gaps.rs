@@ -26,7 +26,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::fetch::{Fetch, FetchError};
-use crate::{Limits, RequestError, graph::in_order};
+use crate::{Limits, RequestError, graph::in_order, history::Closing};
 
 /// Whoever takes up waiting events has this long before somebody else may.
 const WORKING_TIME_MS: i64 = 120_000;
@@ -60,6 +60,7 @@ pub struct Gaps {
 struct Inner {
     rooms: Rooms,
     fetch: Fetch,
+    closing: Closing,
     clock: Arc<dyn Clock>,
     /// Whose events are worked on in which rooms, and whether something has come since these were looked at. Each server's
     /// events have their own worker: who answers slowly holds up nobody else's.
@@ -88,9 +89,9 @@ enum GapError {
 
 impl Gaps {
     /// Closes gaps in `rooms`.
-    pub fn new(rooms: Rooms, fetch: Fetch, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(rooms: Rooms, fetch: Fetch, closing: Closing, clock: Arc<dyn Clock>) -> Self {
         let (active, permits, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
-        Self { inner: Arc::new(Inner { rooms, fetch, clock, active, permits, tasks }) }
+        Self { inner: Arc::new(Inner { rooms, fetch, closing, clock, active, permits, tasks }) }
     }
 
     /// Until when events that are written down now are left to who wrote them.
@@ -100,6 +101,7 @@ impl Gaps {
 
     /// Looks after events that nobody works on any more, until the future is dropped.
     pub async fn run(&self) -> Result<(), StorageError> {
+        self.inner.closing.resume().await?;
         loop {
             let now = self.inner.clock.now_ms();
             let idle = self.inner.rooms.store().reader().await?.list_idle_staged(now, IDLE_PER_LOOK).await?;
@@ -392,7 +394,10 @@ impl Gaps {
             Some(outcome) if is_stuck(&outcome) => Err(GapError::Incomplete),
             // The word may be wrong, and another server's better.
             Some(PduOutcome::Dropped(why)) => Err(GapError::Refused(why)),
-            _ => Ok(()),
+            _ => {
+                self.inner.closing.wake(room);
+                Ok(())
+            }
         }
     }
 }

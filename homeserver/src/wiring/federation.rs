@@ -9,6 +9,7 @@ use federation::{
         FederatedDirectory, FederatedKeys, RemoteProfiles, RemotePublicRooms, rooms::RemoteRoomClient,
     },
     discovery::{Dns, Hickory, NoDns},
+    history::Closing,
     inbound::{edus::Edus, fetch::Fetch, gaps::Gaps, partial_rooms::PartialRooms, transaction::Transactions},
     keyring::KeyringOptions,
     outbound::{Sender, SenderOptions},
@@ -74,7 +75,8 @@ impl FederationServices {
         let history = History::new(rooms.clone(), client.clone(), fetch);
         // What works on gaps and on members has pauses of its own too.
         let fetch = Fetch::new(rooms.clone(), client.insisting(), keyring.clone());
-        let gaps = Gaps::new(rooms.clone(), fetch.clone(), clock.clone());
+        let closing = Closing::new(history.clone());
+        let gaps = Gaps::new(rooms.clone(), fetch.clone(), closing, clock.clone());
         let partial_rooms = PartialRooms::new(rooms.clone(), fetch, gaps.clone(), clock.clone());
         if config.federation.enabled {
             start_sender(foundation, sender);

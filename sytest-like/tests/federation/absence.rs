@@ -23,7 +23,7 @@ pub(crate) async fn all_hear_all(users: &[&User], room: &str) {
 }
 
 /// Waits until a user can read an event, wherever it stands in the room.
-async fn until_readable(user: &User, room: &str, event_id: &str) {
+pub(super) async fn until_readable(user: &User, room: &str, event_id: &str) {
     let mut syncer = user.syncer().await;
     let deadline = Instant::now() + READABLE_WITHIN;
     loop {

@@ -1,5 +1,6 @@
 //! Events that come without those before them: the server asks for what it lacks, and copes with what it gets.
 
+use super::absence::until_readable;
 use super::ground::{Shared, ids_of, versions, with_fake};
 use sytest_like::fake::{Event, Reply};
 use sytest_like::{FakeServer, Value, json, path};
@@ -193,6 +194,30 @@ async fn bridged_gap_is_filled_by_reading_back() {
     for number in 0..30 {
         let body = format!("message {number}");
         assert!(bodies.contains(&body), "{body} is missing: {bodies:?}");
+    }
+}
+
+/// A gap that was bridged is closed without anybody going back, also when the server was killed before it came to that.
+/// spec: server-server-api/#backfilling-and-retrieving-missing-events
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}
+#[tokio::test]
+async fn bridged_gap_is_closed_by_itself() {
+    let shared = Shared::start().await;
+    tell_little(&shared);
+    let events = unsent(&shared, 250);
+    shared.fake.always("backfill", Reply::error(500, "M_UNKNOWN"));
+    offer(&shared, &events[249]).await;
+    shared.alice_hears(&events[249].id).await;
+    shared.fake.wait_for_request("backfill", |_| true).await;
+    shared.alice.get_event(shared.room_id(), &events[0].id).await.expect_err(404, "M_NOT_FOUND");
+    shared.server.kill9();
+    shared.fake.be_honest("backfill");
+    shared.server.start_again().await;
+
+    until_readable(&shared.alice, shared.room_id(), &events[0].id).await;
+
+    for event in &events {
+        shared.alice.get_event(shared.room_id(), &event.id).await.expect_ok();
     }
 }
 

@@ -13,7 +13,7 @@ use super::{AnswerError, RoomAnswers};
 /// How many events a server gets of a room's past at once.
 const MAX_BACKFILL: usize = 100;
 /// How many events a server gets that it has missed.
-const MAX_MISSING: usize = 20;
+const MAX_MISSING: usize = 50;
 /// How many events a server may begin with.
 const MAX_BEGINNINGS: usize = 50;
 
