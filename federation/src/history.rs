@@ -23,7 +23,10 @@ use hs_rooms::{
 use hs_storage::{StorageError, events::Order, graph::MissingEvent};
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName, ServerName, UInt, api::federation::backfill::get_backfill};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::{
+    sync::Mutex as AsyncMutex,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 
 pub use closing::Closing;
@@ -34,6 +37,8 @@ use crate::{FederationClient, Limits, RequestError, graph::in_order, inbound::fe
 const PER_REQUEST: u32 = 100;
 /// How often a page is read again after something was fetched.
 const MAX_ROUNDS: usize = 10;
+/// How often something is asked for in vain before a page is given as it is.
+const MAX_VAIN_ROUNDS: usize = 2;
 /// How many servers are asked.
 const MAX_SERVERS: usize = 4;
 /// How long whoever asked for a page is kept waiting for other servers.
@@ -71,17 +76,25 @@ impl History {
         if request.order == Order::Forward {
             return Ok(page);
         }
+        let deadline = Instant::now() + PATIENCE;
         // What was asked for in vain makes place for others.
-        let mut in_vain: Vec<OwnedEventId> = Vec::new();
+        let (mut in_vain, mut vain_rounds): (Vec<OwnedEventId>, usize) = (Vec::new(), 0);
         for _ in 0..MAX_ROUNDS {
             let missing = self.rooms.missing_in_page(room, &page, request.to, &in_vain).await?;
+            let left = deadline.saturating_duration_since(Instant::now());
             // What comes before needs a state before it, which may be on its way.
-            if missing.is_empty() || !self.rooms.wait_whole(room, PATIENCE).await {
+            if missing.is_empty()
+                || vain_rounds == MAX_VAIN_ROUNDS
+                || !self.rooms.wait_whole(room, left).await
+            {
                 break;
             }
-            match self.fetch_missing(room, &missing).await? {
+            match self.fetch_missing(room, &missing, deadline).await? {
                 Fetched::Late => break,
-                Fetched::Nothing => in_vain.extend(missing.into_iter().map(|event| event.event_id)),
+                Fetched::Nothing => {
+                    vain_rounds += 1;
+                    in_vain.extend(missing.into_iter().map(|event| event.event_id));
+                }
                 Fetched::Some => page = self.rooms.page(room, viewer, access, request).await?,
             }
         }
@@ -98,10 +111,11 @@ impl History {
         &self,
         room: &Arc<Room>,
         missing: &[MissingEvent],
+        deadline: Instant,
     ) -> Result<Fetched, StorageError> {
         let turn = self.turn_of(room);
         let Ok(guard) = turn.clone().try_lock_owned() else {
-            let is_over = tokio::time::timeout(PATIENCE, turn.lock()).await.is_ok();
+            let is_over = timeout_at(deadline, turn.lock()).await.is_ok();
             return Ok(if is_over { Fetched::Some } else { Fetched::Late });
         };
         let (this, room, missing) = (self.clone(), room.clone(), missing.to_vec());
@@ -110,7 +124,7 @@ impl History {
             drop(guard);
             fetched
         });
-        match tokio::time::timeout(PATIENCE, fetching).await {
+        match timeout_at(deadline, fetching).await {
             Ok(Ok(fetched)) => fetched,
             // It goes on, or has panicked.
             Ok(Err(_)) | Err(_) => Ok(Fetched::Late),
@@ -138,14 +152,15 @@ impl History {
         Ok(Fetched::Nothing)
     }
 
-    /// Whom to ask: first the servers of those who name what is missing, and last those that did not answer lately.
+    /// Whom of the servers in the room to ask: first those of who names what is missing, and last those that did not answer
+    /// lately.
     fn servers(&self, room: &Arc<Room>, missing: &[MissingEvent]) -> Vec<OwnedServerName> {
         let own = self.rooms.server_name();
         let mut servers: Vec<OwnedServerName> =
             missing.iter().map(|event| event.named_by.server_name().to_owned()).collect();
         servers.extend(room.servers());
         let mut seen: HashSet<OwnedServerName> = HashSet::new();
-        servers.retain(|server| server != own && seen.insert(server.clone()));
+        servers.retain(|server| server != own && room.has_server(server) && seen.insert(server.clone()));
         servers.sort_by_key(|server| self.client.is_away(server));
         servers
     }

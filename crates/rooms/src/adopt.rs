@@ -248,7 +248,8 @@ impl<'a> Adoption<'a> {
             state_after: Some(state_after),
             reason: None,
             prev: Vec::new(),
-            missing_prev: self.missing_prev().await?,
+            // Those that are here, if it was in the room before, are linked when it is written.
+            missing_prev: pdu.prev_events().to_vec(),
             auth: self.auth,
             relation: None,
             redacts_id: None,
@@ -297,14 +298,6 @@ impl<'a> Adoption<'a> {
             None => Chain::default(),
         };
         Ok((chain.entries(), chain.to_line()))
-    }
-
-    async fn missing_prev(&self) -> Result<Vec<OwnedEventId>, AdoptError> {
-        let prev = self.adopted.event.prev_events();
-        let ids: Vec<&EventId> = prev.iter().map(|id| &**id).collect();
-        let known = self.rooms.inner.store.reader().await?.find_graph_nodes(&ids).await?;
-        let is_missing = |id: &&OwnedEventId| known.get(*id).is_none_or(|node| node.state_before.is_none());
-        Ok(prev.iter().filter(is_missing).cloned().collect())
     }
 }
 

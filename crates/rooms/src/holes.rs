@@ -8,8 +8,6 @@ use crate::{Room, Rooms, paginate::Page};
 
 /// How many missing events are named together.
 const MAX_MISSING: i64 = 20;
-/// How many of them that may be near to a time.
-const MAX_NEAR: i64 = 5;
 
 impl Rooms {
     /// What is missing here before the events in the range of a page, backwards; without those of `except`. `to` is where the
@@ -67,7 +65,7 @@ impl Rooms {
             (Order::Backward, Some(found)) => (found.depth + 1, i64::MAX),
         };
         let mut reader = self.inner.store.reader().await?;
-        let mut missing = reader.list_missing(room.nid, depths, &[], MAX_NEAR).await?;
+        let mut missing = reader.list_missing(room.nid, depths, &[], MAX_MISSING).await?;
         if order == Order::Forward {
             missing.retain(|event| event.named_at >= ts);
         }

@@ -178,9 +178,14 @@ impl Rooms {
             if batch.is_empty() {
                 return Ok(outcomes);
             }
-            if self.inner.store.insert_past(&batch.into_unit()).await? {
-                note_visibilities(room, events.iter().map(|incoming| &incoming.pdu));
-                return Ok(outcomes);
+            match self.inner.store.insert_past(&batch.into_unit()).await {
+                Ok(true) => {
+                    note_visibilities(room, events.iter().map(|incoming| &incoming.pdu));
+                    return Ok(outcomes);
+                }
+                Ok(false) => {}
+                Err(error) if error.is_deadlock() => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Err(WriteError::Busy)

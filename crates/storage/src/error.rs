@@ -62,7 +62,7 @@ impl StorageError {
     }
 
     /// Whether the database gave the transaction up because of another one, so that nothing was written.
-    pub(crate) fn is_deadlock(&self) -> bool {
+    pub fn is_deadlock(&self) -> bool {
         // 40P01: deadlock detected, 40001: serialization failure.
         matches!(self, Self::Driver(error) if error.as_database_error().and_then(sqlx::error::DatabaseError::code)
             .is_some_and(|code| code == "40P01" || code == "40001"))

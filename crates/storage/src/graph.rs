@@ -101,7 +101,7 @@ pub struct RedactionRow {
     pub target: OwnedEventId,
 }
 
-/// An event of which no more is known than that others name it as their predecessor.
+/// An event that others name as their predecessor, and that has no place here.
 #[derive(Clone, Debug)]
 pub struct MissingEvent {
     /// Its id.
@@ -243,8 +243,9 @@ impl Reader {
         Ok(found)
     }
 
-    /// Events that are not stored, and that others between two depths name as their predecessors; those named by the deepest
-    /// first. Those of `except` are left out, and those that have been rejected: there is nothing to be had of them.
+    /// Events that have no place here, and that others between two depths name as their predecessors; those named by the
+    /// deepest first. Those of `except` are left out, and those that have been rejected: there is nothing to be had of them.
+    /// What was refused names nothing.
     pub async fn list_missing(
         &mut self,
         room: RoomNid,
@@ -259,7 +260,7 @@ impl Reader {
                JOIN events e USING (event_nid)
                JOIN users u ON u.user_nid = e.sender_nid
                WHERE m.room_nid = $1 AND e.depth >= $2 AND e.depth <= $3 AND e.stream_position IS NOT NULL
-                 AND m.prev_event_id <> ALL($4)
+                 AND e.outcome = 0 AND m.prev_event_id <> ALL($4)
                  AND NOT EXISTS (SELECT FROM events r WHERE r.event_id = m.prev_event_id AND r.outcome = 2)
                GROUP BY m.prev_event_id
                ORDER BY MAX(e.depth) DESC, m.prev_event_id
@@ -327,6 +328,8 @@ impl Reader {
              WHERE EXISTS (
                SELECT FROM missing_prev_events m JOIN events e USING (event_nid)
                WHERE m.room_nid = open.room_nid AND e.depth > entrance.depth AND e.stream_position IS NOT NULL
+                 AND e.outcome = 0
+                 AND NOT EXISTS (SELECT FROM events r WHERE r.event_id = m.prev_event_id AND r.outcome = 2)
              )
              ORDER BY 1"#,
             server

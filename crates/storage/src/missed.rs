@@ -7,8 +7,11 @@ use hs_model::{
 
 use crate::{Reader, error::Result};
 
-/// How many events of a room that a server is no longer in are looked at to find those of this server.
-const LOOK_BACK: i64 = 500;
+/// How many events of a room are looked at to find those of this server, when only the latest are wanted: what lies further
+/// back is before what others said since, and comes with that.
+const LOOK_BACK: i64 = 10_000;
+/// The same in a room that the other server is no longer in.
+const LOOK_BACK_LOST: i64 = 500;
 /// How many ends of a room's graph are told at most, those of this server first, then the newest.
 const MAX_EXTREMITIES: i64 = 10;
 
@@ -179,8 +182,20 @@ impl Reader {
                  LIMIT $5
              ) AS e
              WHERE EXISTS (
+                 SELECT FROM (
+                     SELECT sender_nid, event_nid
+                     FROM events
+                     WHERE room_nid = shared.room_nid AND stream_position > shared.since AND outcome = 0
+                     ORDER BY stream_position DESC
+                     LIMIT $6
+                 ) AS recent
+                 JOIN users u ON u.user_nid = recent.sender_nid
+                 WHERE u.server_name = $4
+                   OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = recent.event_nid)
+             ) OR EXISTS (
                  SELECT FROM events own JOIN users u ON u.user_nid = own.sender_nid
-                 WHERE own.room_nid = shared.room_nid AND own.stream_position > shared.since AND own.outcome = 0
+                 WHERE own.event_nid = ANY(h.forward_extremities) AND own.stream_position > shared.since
+                   AND own.outcome = 0
                    AND (u.server_name = $4
                      OR EXISTS (SELECT FROM forwarded_events f WHERE f.event_nid = own.event_nid))
              )
@@ -189,7 +204,8 @@ impl Reader {
             &since,
             missed.destination,
             missed.own_name,
-            MAX_EXTREMITIES
+            MAX_EXTREMITIES,
+            LOOK_BACK
         )
         .fetch_all(self.conn())
         .await?;
@@ -299,7 +315,7 @@ impl Reader {
             missed.after.0,
             missed.destination,
             missed.own_name,
-            LOOK_BACK,
+            LOOK_BACK_LOST,
             limit
         )
         .fetch_all(self.conn())

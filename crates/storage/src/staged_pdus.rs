@@ -37,6 +37,17 @@ impl Reader {
         Ok((row.of_origin, row.in_room))
     }
 
+    /// Whether anything waits in a room.
+    pub async fn has_staged_pdus(&mut self, room: RoomNid) -> Result<bool> {
+        let found = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT FROM staged_pdus WHERE room_nid = $1) AS "found!""#,
+            room.0
+        )
+        .fetch_one(self.conn())
+        .await?;
+        Ok(found)
+    }
+
     /// Rooms, and the servers whose events wait in them while nobody works on them.
     pub async fn list_idle_staged(
         &mut self,

@@ -16,23 +16,28 @@ use hs_rooms::Room;
 use hs_storage::{StorageError, graph::MissingEvent};
 use parking_lot::Mutex;
 use ruma::{EventId, OwnedEventId, OwnedServerName};
-use tokio::sync::{Notify, Semaphore};
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::task::TaskTracker;
 
-use super::{History, MAX_SERVERS, PATIENCE};
+use super::{History, LIMIT, MAX_SERVERS, PATIENCE};
 use crate::graph::in_order;
 
 /// In how many rooms at once.
-const ROOMS_AT_ONCE: usize = 2;
-/// How often a hole is tried, the first pause between two attempts, and the longest: servers are away for a while.
-const MAX_ATTEMPTS: u32 = 12;
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const ROOMS_AT_ONCE: usize = 4;
+/// How often a worker tries, how long it waits before it does so first, and at most: servers are away for a while, and what is
+/// on its way is better had from who sends it, since it is news then.
+const MAX_ATTEMPTS: usize = 12;
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_mins(30);
-/// How many requests one pass over a room makes, and how many passes there are: so much is missing at most.
-const MAX_REQUESTS: usize = 50;
+/// How often one attempt follows holes back, and with how many requests each time.
 const MAX_PASSES: usize = 4;
-/// How large the events of one pass may be together.
+const MAX_REQUESTS: usize = 50;
+/// How large the events of one pass may be together, and how long it asks.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_TIME: Duration = Duration::from_mins(1);
 /// How many missing events are named in a request.
 const NAMED_AT_ONCE: usize = 20;
 /// How many events are written together.
@@ -53,7 +58,36 @@ struct Inner {
     tasks: TaskTracker,
 }
 
+/// Leaves a room to the next worker, however this one ends.
+struct Active<'a> {
+    inner: &'a Inner,
+    room: RoomNid,
+    news: Arc<Notify>,
+}
+
+impl Active<'_> {
+    /// Ends the work, unless there is more to do.
+    fn ends(&self) -> bool {
+        let mut active = self.inner.active.lock();
+        if self.news.notified().now_or_never().is_some() {
+            return false;
+        }
+        active.remove(&self.room);
+        true
+    }
+}
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        let mut active = self.inner.active.lock();
+        if active.get(&self.room).is_some_and(|news| Arc::ptr_eq(news, &self.news)) {
+            active.remove(&self.room);
+        }
+    }
+}
+
 /// What one pass has found.
+#[derive(Default)]
 struct Found {
     events: HashMap<OwnedEventId, Arc<Pdu>>,
     /// Who gave the last of them.
@@ -87,61 +121,84 @@ impl Closing {
             Entry::Vacant(idle) => idle.insert(Arc::default()).clone(),
         };
         let (this, room) = (self.clone(), room.clone());
-        self.inner.tasks.spawn(async move { this.work(&room, &news).await });
-    }
-
-    async fn work(&self, room: &Arc<Room>, news: &Notify) {
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1..=MAX_ATTEMPTS {
-            // What was asked for up to now is part of this attempt.
-            let _ = news.notified().now_or_never();
-            let is_closed = {
-                // Nobody closes the semaphore.
-                let _permit = self.inner.permits.acquire().await;
-                self.inner.history.close(room).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, room_id = %room.room_id, "could not close a hole in a room");
-                    false
-                })
-            };
-            {
-                let mut active = self.inner.active.lock();
-                let has_news = is_closed && news.notified().now_or_never().is_some();
-                if !has_news && (is_closed || attempt == MAX_ATTEMPTS) {
-                    active.remove(&room.nid);
+        self.inner.tasks.spawn(async move {
+            let active = Active { inner: &this.inner, room: room.nid, news };
+            loop {
+                this.work(&room).await;
+                if active.ends() {
                     return;
                 }
             }
-            let waited = tokio::time::timeout(pause, news.notified()).await;
-            pause = if waited.is_ok() { FIRST_PAUSE } else { (pause * 2).min(LAST_PAUSE) };
+        });
+    }
+
+    /// Tries until nothing is left that could be had, or too often.
+    async fn work(&self, room: &Arc<Room>) {
+        let history = &self.inner.history;
+        let (mut pause, mut in_vain) = (FIRST_PAUSE, Vec::new());
+        for attempt in 0..MAX_ATTEMPTS {
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+            if !history.rooms.wait_whole(room, PATIENCE).await {
+                continue;
+            }
+            // Nobody closes the semaphore.
+            let _permit = self.inner.permits.acquire().await;
+            match history.close(room, attempt, &mut in_vain).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(%error, room_id = %room.room_id, "could not close a hole in a room");
+                }
+            }
         }
-        self.inner.active.lock().remove(&room.nid);
     }
 }
 
 impl History {
-    /// Fetches what is missing since this server came into a room. `false` when it is worth another attempt.
-    async fn close(&self, room: &Arc<Room>) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
-        if !self.rooms.wait_whole(room, PATIENCE).await {
+    /// Fetches what is missing since this server came into a room, from one server after the other, in another order at each
+    /// attempt. What nobody has is noted in `in_vain`. `false` when it is worth another attempt.
+    async fn close(
+        &self,
+        room: &Arc<Room>,
+        attempt: usize,
+        in_vain: &mut Vec<OwnedEventId>,
+    ) -> Result<bool, StorageError> {
+        if self.rooms.store().reader().await?.has_staged_pdus(room.nid).await? {
             return Ok(false);
         }
-        let _turn = self.turn_of(room).lock_owned().await;
-        let (mut in_vain, mut has_failed) = (Vec::new(), false);
+        let mut has_failed = false;
         for _ in 0..MAX_PASSES {
-            let missing = self.rooms.missing_since_entrance(room, &in_vain).await?;
+            let missing = self.rooms.missing_since_entrance(room, in_vain).await?;
             if missing.is_empty() {
-                return Ok(!has_failed || in_vain.is_empty());
+                return Ok(!has_failed);
             }
-            let found = self.follow_back(room, &missing).await?;
-            has_failed |= found.has_failed;
+            let mut servers = self.servers(room, &missing);
+            let turn = attempt % servers.len().max(1);
+            servers.rotate_left(turn);
+            let found = self.follow_back(room, &missing, servers).await?;
+            let mut is_refused = found.has_failed;
             let mut taken = 0;
             if let Some(giver) = &found.giver {
                 let events = in_order(found.events);
                 tracing::debug!(room_id = %room.room_id, %giver, count = events.len(), "closing a hole");
                 for events in events.chunks(WRITTEN_AT_ONCE) {
-                    taken += self.take_in(room, giver, events.to_vec()).await?;
+                    let _turn = self.turn_of(room).lock_owned().await;
+                    match timeout(LIMIT, self.take_in(room, giver, events.to_vec())).await {
+                        Ok(Ok(count)) => taken += count,
+                        Ok(Err(error)) => {
+                            tracing::debug!(%error, %giver, room_id = %room.room_id, "a hole stays open");
+                            is_refused = true;
+                        }
+                        Err(_) => is_refused = true,
+                    }
                 }
             }
+            has_failed |= is_refused;
             if taken == 0 {
+                if is_refused {
+                    return Ok(false);
+                }
                 in_vain.extend(missing.into_iter().map(|event| event.event_id));
             }
         }
@@ -153,20 +210,22 @@ impl History {
         &self,
         room: &Arc<Room>,
         missing: &[MissingEvent],
-    ) -> Result<Found, Box<dyn std::error::Error + Send + Sync>> {
+        servers: Vec<OwnedServerName>,
+    ) -> Result<Found, StorageError> {
         let entrance = self.rooms.entrance_depth(room).await?;
-        let mut servers = self.servers(room, missing).into_iter().take(MAX_SERVERS);
-        let mut found = Found { events: HashMap::new(), giver: None, has_failed: false };
+        let mut servers = servers.into_iter().take(MAX_SERVERS);
+        let mut found = Found::default();
         let mut wanted: Vec<OwnedEventId> = missing.iter().map(|event| event.event_id.clone()).collect();
-        let (mut server, mut bytes) = (servers.next(), 0);
+        let (mut server, mut bytes, begun_at) = (servers.next(), 0, Instant::now());
         for _ in 0..MAX_REQUESTS {
             let Some(asked) = &server else { break };
             wanted.truncate(NAMED_AT_ONCE);
             let count = found.events.len();
             match self.backfill(room, asked, wanted.clone()).await {
                 Ok(events) => {
-                    bytes += events.iter().map(|pdu| pdu.json().len()).sum::<usize>();
-                    found.events.extend(events.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)));
+                    let new = self.without_known(events).await?;
+                    bytes += new.iter().map(|pdu| pdu.json().len()).sum::<usize>();
+                    found.events.extend(new.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)));
                 }
                 Err(error) => {
                     tracing::debug!(%error, server = %asked, room_id = %room.room_id, "no history from a server");
@@ -175,15 +234,23 @@ impl History {
             }
             if found.events.len() == count {
                 server = servers.next();
-                continue;
+            } else {
+                found.giver.clone_from(&server);
+                wanted = self.ends_of(&found.events, entrance).await?;
             }
-            found.giver.clone_from(&server);
-            wanted = self.ends_of(&found.events, entrance).await?;
-            if wanted.is_empty() || bytes > MAX_BYTES {
+            if wanted.is_empty() || bytes > MAX_BYTES || begun_at.elapsed() > MAX_TIME {
                 break;
             }
         }
         Ok(found)
+    }
+
+    /// Those of the events that have no place here yet.
+    async fn without_known(&self, mut events: Vec<Arc<Pdu>>) -> Result<Vec<Arc<Pdu>>, StorageError> {
+        let ids: Vec<&EventId> = events.iter().map(|pdu| pdu.event_id()).collect();
+        let known = self.rooms.store().reader().await?.find_graph_nodes(&ids).await?;
+        events.retain(|pdu| known.get(pdu.event_id()).is_none_or(|node| node.state_before.is_none()));
+        Ok(events)
     }
 
     /// What the events name as their predecessors that is neither among them nor here, those named by the deepest first. What

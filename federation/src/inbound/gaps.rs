@@ -222,9 +222,11 @@ impl Gaps {
     fn helper(&self, room: &Room, staged: &StagedPdu) -> OwnedServerName {
         let attempts = usize::try_from(staged.attempts).unwrap_or_default();
         let client = self.inner.fetch.client();
-        if attempts % 2 == 0 && !client.is_away(&staged.origin) {
+        let is_away = client.is_away(&staged.origin);
+        if attempts % 2 == 0 && !is_away {
             return staged.origin.clone();
         }
+        let turn = if is_away { attempts } else { attempts / 2 };
         let own = self.inner.rooms.server_name();
         let is_able =
             |server: &OwnedServerName| *server != *own && *server != staged.origin && !client.is_away(server);
@@ -233,7 +235,7 @@ impl Gaps {
             return staged.origin.clone();
         }
         others.sort();
-        others.swap_remove(attempts / 2 % others.len())
+        others.swap_remove(turn % others.len())
     }
 
     /// Brings one event into the room, with whatever is missing before it, which `helper` is asked for.
@@ -394,8 +396,10 @@ impl Gaps {
             Some(outcome) if is_stuck(&outcome) => Err(GapError::Incomplete),
             // The word may be wrong, and another server's better.
             Some(PduOutcome::Dropped(why)) => Err(GapError::Refused(why)),
-            _ => {
-                self.inner.closing.wake(room);
+            outcome => {
+                if outcome == Some(PduOutcome::Accepted) {
+                    self.inner.closing.wake(room);
+                }
                 Ok(())
             }
         }

@@ -1,6 +1,6 @@
 //! What was before somebody came, and before somebody had to go.
 
-use super::ground::{Shared, hears, join_via, read_back, with_fake};
+use super::ground::{Shared, hears, join_via, read_back, versions, with_fake};
 use sytest_like::fake::Reply;
 use sytest_like::{FakeServer, Value, json, path};
 
@@ -80,6 +80,28 @@ async fn past_that_cannot_be_had_now_can_be_asked_for_again() {
     fake.be_honest("backfill");
     let second = page(Some(end)).await.expect_ok();
     assert!(shown(&second.json), "{second}");
+}
+
+/// Who reads back a room of another server comes to its beginning, and there it ends; in every room version.
+/// spec: client-server-api/#get_matrixclientv3roomsroomidmessages
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn beginning_of_a_room_elsewhere_is_reached() {
+    let (server, fake) = with_fake().await;
+    let alice = server.register("alice").await;
+    let bob = fake.user("bob");
+    for version in versions() {
+        let room = fake.create_room(version, &bob);
+        room.add_message(&bob, "long ago");
+        join_via(&alice, room.id(), &[fake.name()]).await.expect_ok();
+
+        let path = path!("/v3/rooms/{}/messages", room.id());
+        let all = alice.get(&path).query("dir", "b").query("limit", "100").await.expect_ok();
+
+        let types = all.column("/chunk", "type");
+        assert_eq!(types.last().map(String::as_str), Some("m.room.create"), "{version}: {types:?}");
+        assert_eq!(all.get("end"), None, "{version}: {all}");
+    }
 }
 
 /// The past that a server has fetched from one server it gives to others, as if it had been there.

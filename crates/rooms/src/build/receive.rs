@@ -61,10 +61,14 @@ impl Batch<'_> {
                 return dropped("an event of this id is in another room");
             }
             if node.position.is_some() || node.outcome == Outcome::Rejected {
+                // One that names it was written at the same moment.
+                if self.is_past && self.forerunners.missed.contains(pdu.event_id()) {
+                    self.work.found.push(pdu.event_id().to_owned());
+                }
                 return Ok(Some(PduOutcome::Known(node.outcome)));
             }
         }
-        if pdu.type_str() == "m.room.create" {
+        if pdu.type_str() == "m.room.create" && !(self.is_past && self.is_beginning(pdu)) {
             return dropped("the room has begun with another event");
         }
         let is_missing =
@@ -80,11 +84,10 @@ impl Batch<'_> {
         let before = if self.is_partial { self.with_members_of(pdu, before).await? } else { before };
         let mut outcome = self.judge(pdu, before).await?;
         if let PduOutcome::Rejected(why) = &outcome
-            && incoming.state_before.is_some()
-            && !self.is_past
+            && (incoming.state_before.is_some() || self.is_past)
             && self.refused_by_own_auth(pdu).await?.is_none()
         {
-            // Somebody's word is not enough to refuse an event for good.
+            // Somebody's word is not enough to refuse an event for good, and what is before one of the past may rest on it.
             return dropped(&format!("the state that another server told does not allow it: {why}"));
         }
         if outcome == PduOutcome::Accepted {
@@ -129,6 +132,11 @@ impl Batch<'_> {
                 Ok(Before::Unknown(PduOutcome::Dropped(why)))
             }
         }
+    }
+
+    /// Whether an event is the one that the room has begun with, as is known here.
+    fn is_beginning(&self, pdu: &Pdu) -> bool {
+        self.state("m.room.create", "").is_some_and(|create| create.event_id() == pdu.event_id())
     }
 
     /// An event of this room.

@@ -10,6 +10,7 @@ impl Store {
     pub async fn insert_past(&self, unit: &AppendUnit) -> Result<bool> {
         let units = std::slice::from_ref(unit);
         let mut txn = self.begin().await?;
+        txn.lock_edges(units).await?;
         txn.insert_state_groups(units).await?;
         txn.insert_relations(units).await?;
         txn.insert_redactions(units).await?;

@@ -31,6 +31,7 @@ pub(super) async fn write_batch(store: &Store, units: &[AppendUnit]) -> Result<W
         return Ok(Written::All(appended));
     }
     let mut txn = store.begin().await?;
+    txn.lock_edges(units).await?;
     txn.insert_rooms(units).await?;
     txn.insert_state_groups(units).await?;
     txn.change_current_state(units).await?;

@@ -134,9 +134,6 @@ impl Txn {
         }
         let found: Vec<&str> =
             units.iter().flat_map(|unit| unit.found.iter().map(|id| id.as_str())).collect();
-        if !ids.is_empty() || !found.is_empty() {
-            self.lock_edges().await?;
-        }
         if !ids.is_empty() {
             sqlx::query!(
                 "INSERT INTO missing_prev_events (room_nid, prev_event_id, event_nid)
@@ -169,11 +166,26 @@ impl Txn {
         Ok(())
     }
 
-    /// Until the commit, nobody else notes what is missing, or has come: of an event and one that names it, the second to be
-    /// written sees the first. Taken after the events are inserted, so that who holds it waits for nobody.
-    async fn lock_edges(&mut self) -> Result<()> {
-        const EDGES: i64 = 0x6b69_7468_6564_6765;
-        sqlx::query!("SELECT pg_advisory_xact_lock($1)", EDGES).execute(self.conn()).await?;
+    /// Until the commit, nobody else notes what is missing in these rooms, or has come: of an event and one that names it, the
+    /// second to be written sees the first. Before anything else is locked, so that who has it holds up nobody who has more.
+    pub(in crate::append) async fn lock_edges(&mut self, units: &[AppendUnit]) -> Result<()> {
+        const NAMESPACE: i32 = 0x6b69_6564;
+        let is_concerned = |unit: &AppendUnit| {
+            !unit.found.is_empty() || unit.events.iter().any(|event| !event.missing_prev.is_empty())
+        };
+        let mut rooms: Vec<i32> =
+            units.iter().filter(|unit| is_concerned(unit)).map(|unit| unit.room.0 as i32).collect();
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        rooms.sort_unstable();
+        sqlx::query!(
+            "SELECT pg_advisory_xact_lock($1, room) FROM UNNEST($2::int[]) AS room",
+            NAMESPACE,
+            &rooms
+        )
+        .execute(self.conn())
+        .await?;
         Ok(())
     }
 
