@@ -274,7 +274,7 @@ impl<'a> Batch<'a> {
 
     /// Whether nothing has to be written.
     pub(crate) fn is_empty(&self) -> bool {
-        self.work.events.is_empty() && !(self.is_past && !self.work.found.is_empty())
+        self.work.events.is_empty() && (!self.is_past || self.work.found.is_empty())
     }
 
     /// What is to be written.
