@@ -32,6 +32,9 @@ const ROOMS_AT_ONCE: usize = 4;
 const MAX_ATTEMPTS: usize = 12;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LAST_PAUSE: Duration = Duration::from_mins(30);
+/// So many attempts are put off while anything waits in the room: no more, since an event that nobody can place waits for most
+/// of a day.
+const PATIENT_ATTEMPTS: usize = 2;
 /// How often one attempt follows holes back, and with how many requests each time.
 const MAX_PASSES: usize = 4;
 const MAX_REQUESTS: usize = 50;
@@ -164,7 +167,7 @@ impl History {
         attempt: usize,
         in_vain: &mut Vec<OwnedEventId>,
     ) -> Result<bool, StorageError> {
-        if self.rooms.store().reader().await?.has_staged_pdus(room.nid).await? {
+        if attempt < PATIENT_ATTEMPTS && self.rooms.store().reader().await?.has_staged_pdus(room.nid).await? {
             return Ok(false);
         }
         let mut has_failed = false;

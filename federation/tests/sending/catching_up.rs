@@ -2,7 +2,7 @@
 
 use hs_storage::outgoing_edus::NewOutgoingEdu;
 
-use crate::scene::{Scene, give_up};
+use crate::scene::{Scene, fall_behind, give_up};
 
 #[tokio::test]
 async fn all_of_a_short_absence_is_told_in_order() {
@@ -38,9 +38,7 @@ async fn after_a_long_absence_only_the_latest_events_are_told() {
     let quiet = scene.room(&alice, &[&bob, &carol]).await;
 
     scene.replica.say(&busy, &alice, "first").await;
-    give_up(&mut scene, "b.example").await;
-    let fourth = scene.next("b.example").await;
-    scene.fail(fourth).await;
+    fall_behind(&mut scene, "b.example").await;
     scene.replica.say(&quiet, &alice, "quiet one").await;
     for number in 0..150 {
         scene.replica.say(&busy, &alice, &number.to_string()).await;
@@ -60,9 +58,7 @@ async fn much_that_others_said_does_not_hide_what_was_said_here() {
     let room_id = scene.room(&alice, &[&bob, &carol]).await;
 
     scene.replica.say(&room_id, &alice, "one").await;
-    give_up(&mut scene, "b.example").await;
-    let fourth = scene.next("b.example").await;
-    scene.fail(fourth).await;
+    fall_behind(&mut scene, "b.example").await;
     for number in 0..600 {
         scene.replica.say(&room_id, &carol, &number.to_string()).await;
     }
@@ -81,9 +77,7 @@ async fn what_was_said_before_a_server_came_is_not_told() {
     let secret = scene.room(&alice, &[&carol]).await;
 
     scene.replica.say(&old, &alice, "one").await;
-    give_up(&mut scene, "b.example").await;
-    let fourth = scene.next("b.example").await;
-    scene.fail(fourth).await;
+    fall_behind(&mut scene, "b.example").await;
     scene.replica.say(&secret, &alice, "before").await;
     scene.replica.actions.join((&*secret).into(), &bob, None).await.expect("a public room");
     scene.replica.say(&secret, &alice, "after").await;
@@ -125,9 +119,7 @@ async fn a_server_that_speaks_is_tried_again() {
     let room_id = scene.room(&alice, &[&bob, &carol]).await;
 
     scene.replica.say(&room_id, &alice, "one").await;
-    give_up(&mut scene, "b.example").await;
-    let fourth = scene.next("b.example").await;
-    scene.fail(fourth).await;
+    fall_behind(&mut scene, "b.example").await;
     // The next attempt would come after about sixteen seconds.
     scene.clock.advance_ms(6_000);
     scene.replica.say(&room_id, &alice, "two").await;

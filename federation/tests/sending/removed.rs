@@ -4,7 +4,7 @@ use hs_rooms::{Intent, Sender as Person, membership::MembershipOptions};
 use ruma::RoomId;
 use serde_json::{Value, json};
 
-use crate::scene::{Scene, give_up};
+use crate::scene::{Scene, fall_behind};
 
 async fn kick(scene: &Scene, room_id: &RoomId, who: &Person, whom: &Person) {
     let target = MembershipOptions { target: &whom.user_id, reason: None };
@@ -78,9 +78,7 @@ async fn a_server_removed_in_its_absence_is_told_what_it_missed_before() {
     let room_id = scene.room(&alice, &[&bob, &carol]).await;
 
     scene.replica.say(&room_id, &alice, "one").await;
-    give_up(&mut scene, "b.example").await;
-    let fourth = scene.next("b.example").await;
-    scene.fail(fourth).await;
+    fall_behind(&mut scene, "b.example").await;
     scene.replica.say(&room_id, &alice, "two").await;
     kick(&scene, &room_id, &alice, &bob).await;
     scene.replica.say(&room_id, &alice, "among us").await;
@@ -103,9 +101,7 @@ async fn a_removal_by_somebody_elsewhere_ends_what_is_told() {
     scene.replica.actions.send_state(&room_id, alice.clone(), intent, None).await.expect("alice may");
 
     scene.replica.say(&room_id, &alice, "one").await;
-    give_up(&mut scene, "b.example").await;
-    let fourth = scene.next("b.example").await;
-    scene.fail(fourth).await;
+    fall_behind(&mut scene, "b.example").await;
     scene.replica.say(&room_id, &alice, "two").await;
     kick(&scene, &room_id, &carol, &bob).await;
     scene.replica.say(&room_id, &alice, "among us").await;

@@ -317,3 +317,10 @@ pub(crate) async fn give_up(scene: &mut Scene, destination: &str) {
         scene.clock.advance_ms(60_000);
     }
 }
+
+/// As [`give_up`], and once more: what is said from here on is missed until the next attempt.
+pub(crate) async fn fall_behind(scene: &mut Scene, destination: &str) {
+    give_up(scene, destination).await;
+    let fourth = scene.next(destination).await;
+    scene.fail(fourth).await;
+}

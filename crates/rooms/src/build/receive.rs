@@ -88,7 +88,7 @@ impl Batch<'_> {
             && self.refused_by_own_auth(pdu).await?.is_none()
         {
             // Somebody's word is not enough to refuse an event for good, and what is before one of the past may rest on it.
-            return dropped(&format!("the state that another server told does not allow it: {why}"));
+            return dropped(&format!("the state before it, as others tell it, does not allow it: {why}"));
         }
         if outcome == PduOutcome::Accepted {
             match self.approval_of(pdu, refusals) {
