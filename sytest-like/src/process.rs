@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 const READY_WITHIN: Duration = Duration::from_mins(2);
 /// A server that was asked to stop drains its requests first.
 const STOPPED_WITHIN: Duration = Duration::from_secs(40);
+/// Another process tells neither that it is ready nor that it has ended in any other way than by being asked.
 const POLL_EVERY: Duration = Duration::from_millis(15);
 /// Every server listens on this port, each on an address of its own.
 pub(crate) const PORT: u16 = 8008;

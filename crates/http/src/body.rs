@@ -227,7 +227,7 @@ fn check_escapes(body: &[u8], nul: Nul) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// The UTF-16 unit of a `\uXXXX` at the start of `text`.
+/// The UTF-16 unit of an escape at the start of `text`: `\u` and four hexadecimal digits.
 fn unicode_escape(text: &[u8]) -> Option<u16> {
     let digits = text.strip_prefix(b"\\u")?.get(..4)?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

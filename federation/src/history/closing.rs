@@ -180,32 +180,37 @@ impl History {
             let turn = attempt % servers.len().max(1);
             servers.rotate_left(turn);
             let found = self.follow_back(room, &missing, servers).await?;
-            let mut is_refused = found.has_failed;
-            let mut taken = 0;
-            if let Some(giver) = &found.giver {
-                let events = in_order(found.events);
-                tracing::debug!(room_id = %room.room_id, %giver, count = events.len(), "closing a hole");
-                for events in events.chunks(WRITTEN_AT_ONCE) {
-                    let _turn = self.turn_of(room).lock_owned().await;
-                    match timeout(LIMIT, self.take_in(room, giver, events.to_vec())).await {
-                        Ok(Ok(count)) => taken += count,
-                        Ok(Err(error)) => {
-                            tracing::debug!(%error, %giver, room_id = %room.room_id, "a hole stays open");
-                            is_refused = true;
-                        }
-                        Err(_) => is_refused = true,
-                    }
-                }
-            }
-            has_failed |= is_refused;
+            let is_cut_short = found.has_failed;
+            let (taken, is_refused) = self.take_in_found(room, found).await;
+            has_failed |= is_cut_short || is_refused;
             if taken == 0 {
-                if is_refused {
+                if is_cut_short || is_refused {
                     return Ok(false);
                 }
                 in_vain.extend(missing.into_iter().map(|event| event.event_id));
             }
         }
         Ok(false)
+    }
+
+    /// Takes in what was found, oldest first: how many events were new, and whether some of it could not be taken.
+    async fn take_in_found(&self, room: &Arc<Room>, found: Found) -> (usize, bool) {
+        let (mut taken, mut is_refused) = (0, false);
+        let Some(giver) = found.giver else { return (taken, is_refused) };
+        let events = in_order(found.events);
+        tracing::debug!(room_id = %room.room_id, %giver, count = events.len(), "closing a hole");
+        for events in events.chunks(WRITTEN_AT_ONCE) {
+            let _turn = self.turn_of(room).lock_owned().await;
+            match timeout(LIMIT, self.take_in(room, &giver, events.to_vec())).await {
+                Ok(Ok(count)) => taken += count,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, %giver, room_id = %room.room_id, "a hole stays open");
+                    is_refused = true;
+                }
+                Err(_) => is_refused = true,
+            }
+        }
+        (taken, is_refused)
     }
 
     /// Asks for missing events, and for what these name in their turn, until that is here.
@@ -226,9 +231,12 @@ impl History {
             let count = found.events.len();
             match self.backfill(room, asked, wanted.clone()).await {
                 Ok(events) => {
-                    let new = self.without_known(events).await?;
-                    bytes += new.iter().map(|pdu| pdu.json().len()).sum::<usize>();
-                    found.events.extend(new.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)));
+                    let ids: Vec<&EventId> = events.iter().map(|pdu| pdu.event_id()).collect();
+                    let placed = self.list_placed(&ids).await?;
+                    for pdu in events.into_iter().filter(|pdu| !placed.contains(pdu.event_id())) {
+                        bytes += pdu.json().len();
+                        found.events.insert(pdu.event_id().to_owned(), pdu);
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%error, server = %asked, room_id = %room.room_id, "no history from a server");
@@ -248,12 +256,11 @@ impl History {
         Ok(found)
     }
 
-    /// Those of the events that have no place here yet.
-    async fn without_known(&self, mut events: Vec<Arc<Pdu>>) -> Result<Vec<Arc<Pdu>>, StorageError> {
-        let ids: Vec<&EventId> = events.iter().map(|pdu| pdu.event_id()).collect();
-        let known = self.rooms.store().reader().await?.find_graph_nodes(&ids).await?;
-        events.retain(|pdu| known.get(pdu.event_id()).is_none_or(|node| node.state_before.is_none()));
-        Ok(events)
+    /// Which of some events have a place here.
+    async fn list_placed(&self, ids: &[&EventId]) -> Result<HashSet<OwnedEventId>, StorageError> {
+        let known = self.rooms.store().reader().await?.find_graph_nodes(ids).await?;
+        let placed = known.into_iter().filter(|(_, node)| node.state_before.is_some());
+        Ok(placed.map(|(id, _)| id).collect())
     }
 
     /// What the events name as their predecessors that is neither among them nor here, those named by the deepest first. What
@@ -269,8 +276,8 @@ impl History {
         let prev = later.iter().flat_map(|pdu| pdu.prev_events()).map(|id| &**id);
         let mut ends: Vec<&EventId> =
             prev.filter(|id| !events.contains_key(*id) && seen.insert(id)).collect();
-        let known = self.rooms.store().reader().await?.find_graph_nodes(&ends).await?;
-        ends.retain(|id| known.get(*id).is_none_or(|node| node.state_before.is_none()));
+        let placed = self.list_placed(&ends).await?;
+        ends.retain(|id| !placed.contains(*id));
         Ok(ends.into_iter().map(ToOwned::to_owned).collect())
     }
 }

@@ -21,7 +21,8 @@ const ACTIONS: usize = 6;
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
 
 fn asked_for<T: std::str::FromStr>(variable: &str) -> Option<T> {
-    std::env::var(variable).ok()?.parse().ok()
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is no whole number: {value}")))
 }
 
 struct Storm {
