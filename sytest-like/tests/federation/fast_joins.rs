@@ -412,6 +412,8 @@ async fn said_to_nobody(crowd: &Crowd) -> FakeServer {
     crowd.joins(&crowd.alice).await;
     let said = crowd.alice.send_text(crowd.id(), "is anybody there?").await;
     crowd.fake.wait_for_event(crowd.id(), &said).await;
+    // Who hears for the first time from a server asks it for its keys, which one that is gone does not tell.
+    other.wait_for_pdu("the attempt", |pdu| pdu["content"]["body"] == "is anybody there?").await;
     crowd.server.restart().await;
     other
 }
