@@ -72,15 +72,17 @@ impl History {
         access: &Access,
         request: PageRequest<'_>,
     ) -> Result<Page, StorageError> {
-        let mut page = self.rooms.page(room, viewer, access, request).await?;
         if request.order == Order::Forward {
-            return Ok(page);
+            return self.rooms.page(room, viewer, access, request).await;
         }
         let deadline = Instant::now() + PATIENCE;
         // What was asked for in vain makes place for others.
         let (mut in_vain, mut vain_rounds): (Vec<OwnedEventId>, usize) = (Vec::new(), 0);
+        let read = async |in_vain: &[OwnedEventId]| {
+            self.rooms.page_and_missing(room, viewer, access, request, in_vain).await
+        };
+        let (mut page, mut missing) = read(&in_vain).await?;
         for _ in 0..MAX_ROUNDS {
-            let missing = self.rooms.missing_in_page(room, &page, request.to, &in_vain).await?;
             let left = deadline.saturating_duration_since(Instant::now());
             // What comes before needs a state before it, which may be on its way.
             if missing.is_empty()
@@ -95,8 +97,9 @@ impl History {
                     vain_rounds += 1;
                     in_vain.extend(missing.into_iter().map(|event| event.event_id));
                 }
-                Fetched::Some => page = self.rooms.page(room, viewer, access, request).await?,
+                Fetched::Some => {}
             }
+            (page, missing) = read(&in_vain).await?;
         }
         // More there is, though nobody gives it now: whoever asks again from there may get it.
         if page.end.is_none() && !self.rooms.missing_in_page(room, &page, request.to, &[]).await?.is_empty() {

@@ -4,10 +4,17 @@ use hs_model::{ids::RoomNid, records::EventRecord, stream::RoomStreamToken};
 use hs_storage::{StorageError, events::Order, graph::MissingEvent};
 use ruma::OwnedEventId;
 
-use crate::{Room, Rooms, paginate::Page};
+use crate::{
+    Room, Rooms,
+    access::Access,
+    client_event::Viewer,
+    paginate::{Page, PageRequest},
+};
 
 /// How many missing events are named together.
 const MAX_MISSING: i64 = 20;
+/// How often a page is read while what is missing keeps coming.
+const MAX_READINGS: usize = 5;
 
 impl Rooms {
     /// What is missing here before the events in the range of a page, backwards; without those of `except`. `to` is where the
@@ -19,13 +26,38 @@ impl Rooms {
         to: Option<RoomStreamToken>,
         except: &[OwnedEventId],
     ) -> Result<Vec<MissingEvent>, StorageError> {
-        let depth_of = |token: RoomStreamToken| match token {
-            RoomStreamToken::Topological { depth, .. } => Some(depth),
-            RoomStreamToken::Stream(_) => None,
-        };
         let high = depth_of(page.start).unwrap_or(i64::MAX);
-        let low = page.end.or(to).and_then(depth_of).unwrap_or(0);
-        self.inner.store.reader().await?.list_missing(room.nid, (low, high), except, MAX_MISSING).await
+        let depths = (lowest_depth(page, to), high);
+        self.inner.store.reader().await?.list_missing(room.nid, depths, except, MAX_MISSING).await
+    }
+
+    /// A page that goes backwards, and what is missing in its range: see [`Rooms::missing_in_page`].
+    pub async fn page_and_missing(
+        &self,
+        room: &Room,
+        viewer: &Viewer<'_>,
+        access: &Access,
+        request: PageRequest<'_>,
+        except: &[OwnedEventId],
+    ) -> Result<(Page, Vec<MissingEvent>), StorageError> {
+        let high = request.from.and_then(depth_of).unwrap_or(i64::MAX);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut reader = self.inner.store.reader().await?;
+            let before = reader.list_missing(room.nid, (0, high), except, MAX_MISSING).await?;
+            drop(reader);
+            let page = self.page(room, viewer, access, request).await?;
+            let missing = self.missing_in_page(room, &page, request.to, except).await?;
+            // What has come since may not be in the page, though nothing says any more that it is missing there.
+            let low = lowest_depth(&page, request.to);
+            let has_come = |event: &MissingEvent| {
+                event.named_depth >= low && missing.iter().all(|other| other.event_id != event.event_id)
+            };
+            if attempts == MAX_READINGS || !before.iter().any(has_come) {
+                return Ok((page, missing));
+            }
+        }
     }
 
     /// What is missing here of what happened since this server came into a room; without those of `except`.
@@ -71,4 +103,16 @@ impl Rooms {
         }
         Ok(missing)
     }
+}
+
+fn depth_of(token: RoomStreamToken) -> Option<i64> {
+    match token {
+        RoomStreamToken::Topological { depth, .. } => Some(depth),
+        RoomStreamToken::Stream(_) => None,
+    }
+}
+
+/// How deep the range of a page reaches that goes backwards.
+fn lowest_depth(page: &Page, to: Option<RoomStreamToken>) -> i64 {
+    page.end.or(to).and_then(depth_of).unwrap_or(0)
 }

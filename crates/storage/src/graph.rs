@@ -110,6 +110,8 @@ pub struct MissingEvent {
     pub named_by: OwnedUserId,
     /// When the latest of those was sent, as its origin says, in milliseconds since 1970.
     pub named_at: i64,
+    /// How deep the deepest of those is.
+    pub named_depth: i64,
 }
 
 /// See [`Reader::find_forerunners`](crate::Reader::find_forerunners).
@@ -255,7 +257,8 @@ impl Reader {
     ) -> Result<Vec<MissingEvent>> {
         let except: Vec<&str> = except.iter().map(|id| id.as_str()).collect();
         let rows = sqlx::query!(
-            r#"SELECT m.prev_event_id, MAX(e.origin_server_ts) AS "named_at!", MAX(u.user_id) AS "named_by!"
+            r#"SELECT m.prev_event_id, MAX(e.origin_server_ts) AS "named_at!", MAX(u.user_id) AS "named_by!",
+                 MAX(e.depth) AS "named_depth!"
                FROM missing_prev_events m
                JOIN events e USING (event_nid)
                JOIN users u ON u.user_nid = e.sender_nid
@@ -284,6 +287,7 @@ impl Reader {
                     event_id: row.prev_event_id.as_str().try_into().map_err(|_| wrong("prev_event_id"))?,
                     named_by: row.named_by.as_str().try_into().map_err(|_| wrong("event_nid"))?,
                     named_at: row.named_at,
+                    named_depth: row.named_depth,
                 })
             })
             .collect()

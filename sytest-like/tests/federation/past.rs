@@ -1,6 +1,7 @@
 //! What was before somebody came, and before somebody had to go.
 
 use super::ground::{Shared, hears, join_via, read_back, versions, with_fake};
+use futures_util::future::join_all;
 use sytest_like::fake::Reply;
 use sytest_like::{FakeServer, Value, json, path};
 
@@ -157,6 +158,27 @@ async fn short_branch_beside_a_long_one_is_found() {
 
     assert!(read.contains(&"aside".to_owned()), "{read:?}");
     assert_eq!(read.iter().filter(|body| body.starts_with("along")).count(), 150);
+}
+
+/// Who reads back while others do, or while the gap is closed, misses nothing of what comes meanwhile.
+/// spec: client-server-api/#get_matrixclientv3roomsroomidmessages
+/// covers: GET /_matrix/client/v3/rooms/{roomId}/messages
+#[tokio::test]
+async fn readers_at_the_same_time_miss_nothing() {
+    let shared = Shared::start().await;
+    for number in 0..1_500 {
+        shared.room.add_message(&shared.bob, &format!("unheard {number}"));
+    }
+    shared.fake.always("get_missing_events", Reply::error(500, "M_UNKNOWN"));
+    let newest = shared.room.say(&shared.bob, "newest").await;
+    shared.alice_hears(&newest.id).await;
+    shared.fake.wait_for_request("backfill", |_| true).await;
+
+    let reads = join_all((0..8).map(|_| shared.read_back(&shared.alice))).await;
+
+    for read in reads {
+        assert_eq!(read.iter().filter(|body| body.starts_with("unheard")).count(), 1_500);
+    }
 }
 
 /// A server whose last user was banned gets the ban and what came before it, and nothing of after.
