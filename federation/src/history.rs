@@ -82,11 +82,13 @@ impl History {
             self.rooms.page_and_missing(room, viewer, access, request, in_vain).await
         };
         let (mut page, mut missing) = read(&in_vain).await?;
-        for _ in 0..MAX_ROUNDS {
+        let mut rounds = 0;
+        while rounds < MAX_ROUNDS {
             let left = deadline.saturating_duration_since(Instant::now());
             // What comes before needs a state before it, which may be on its way.
             if missing.is_empty()
                 || vain_rounds == MAX_VAIN_ROUNDS
+                || left.is_zero()
                 || !self.rooms.wait_whole(room, left).await
             {
                 break;
@@ -94,10 +96,12 @@ impl History {
             match self.fetch_missing(room, &missing, deadline).await? {
                 Fetched::Late => break,
                 Fetched::Nothing => {
-                    vain_rounds += 1;
+                    (rounds, vain_rounds) = (rounds + 1, vain_rounds + 1);
                     in_vain.extend(missing.into_iter().map(|event| event.event_id));
                 }
-                Fetched::Some => {}
+                Fetched::Some => rounds += 1,
+                // Others take in what is far from here in many steps, and none of them is a round.
+                Fetched::ByOthers => {}
             }
             (page, missing) = read(&in_vain).await?;
         }
@@ -119,7 +123,7 @@ impl History {
         let turn = self.turn_of(room);
         let Ok(guard) = turn.clone().try_lock_owned() else {
             let is_over = timeout_at(deadline, turn.lock()).await.is_ok();
-            return Ok(if is_over { Fetched::Some } else { Fetched::Late });
+            return Ok(if is_over { Fetched::ByOthers } else { Fetched::Late });
         };
         let (this, room, missing) = (self.clone(), room.clone(), missing.to_vec());
         let fetching = self.tasks.spawn(async move {
@@ -233,6 +237,8 @@ impl History {
 enum Fetched {
     /// Something has come, perhaps not all.
     Some,
+    /// Somebody else was at it in this room, and has taken in something.
+    ByOthers,
     /// Nobody who was asked has it.
     Nothing,
     /// It takes longer than anybody is kept waiting.
